@@ -1,0 +1,47 @@
+# Two commands are enough: `make chat` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install chat test lint format eval bench clean guardrail-model
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## make .venv with .venv/bin/backtalk in it
+
+# torch first and alone: its CPU build is then taken where one is served (for others, README.md names the CPU wheel index).
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,train]"
+	@touch $@
+
+chat: install ## set up and open the bot in the browser
+	$(BIN)/backtalk serve --open
+
+test: install ## set up and run every test, the browser tests included
+	$(BIN)/python -m pytest
+
+lint: install ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## put the code into the house form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+eval: install ## run the eval suites
+	$(BIN)/backtalk eval
+
+bench: install ## measure speed and memory
+	$(BIN)/python -m evals.bench
+
+guardrail-model: install ## train the guardrail's classifier anew (about half an hour on two cores)
+	$(BIN)/python -m bot.guardrail.training.train
+
+clean: ## remove what install, ingest and the tests made
+	rm -rf $(VENV) .backtalk .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info evals/runs

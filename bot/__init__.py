@@ -1,0 +1,1 @@
+"""One turn of conversation, and its doors: command line, HTTP, web page."""

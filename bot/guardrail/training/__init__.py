@@ -1,0 +1,1 @@
+"""Trains the guardrail's classifier from the messages in data/. Not imported by the running bot."""

@@ -1,0 +1,164 @@
+"""Fine-tunes all-MiniLM-L6-v2 into the red-flag classifier and writes it as one int8 ONNX file. `make guardrail-model` runs it.
+
+Two heads on the mean-pooled encoder: the level (4 classes) and the flag codes (18, several may apply). Only `data/train-*.jsonl` is
+learned from; `data/dev*.jsonl` sets the thresholds. The blind test set lives in evals/ and is read by nothing here.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from transformers import AutoModel, AutoTokenizer
+
+from bot.guardrail.training.augment import in_company, noisy
+from bot.guardrail.window import conversation_text
+from ingest.embed import weights
+from kb.red_flags import CODES, LEVELS
+
+DATA = Path(__file__).parent / "data"
+MODEL = Path(__file__).parents[1] / "model.onnx"
+MAX_TOKENS = 160
+
+
+class Classifier(torch.nn.Module):
+    """The encoder with its two heads; returns (level logits, code logits)."""
+
+    def __init__(self) -> None:
+        """Start from the packaged sentence encoder."""
+        super().__init__()
+        self.encoder = AutoModel.from_pretrained(str(weights()), local_files_only=True)
+        width = self.encoder.config.hidden_size
+        self.dropout = torch.nn.Dropout(0.1)
+        self.level = torch.nn.Linear(width, len(LEVELS))
+        self.codes = torch.nn.Linear(width, len(CODES))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Classify a batch of token ids, shape (batch, length)."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = self.dropout((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9))
+        return self.level(pooled), self.codes(pooled)
+
+
+def read_rows(pattern: str) -> list[dict[str, Any]]:
+    """Read messages, and each user turn of conversations with what stood before it, as rows of text, level and codes."""
+    rows = []
+    for path in sorted(DATA.glob(pattern)):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            item = json.loads(line)
+            if "text" in item:
+                rows.append({"text": item["text"], "level": item["expect"], "codes": item["codes"], "single": True})
+                continue
+            for i, turn in enumerate(item["messages"]):
+                if turn["role"] == "user":
+                    text = conversation_text([(m["role"], m["content"]) for m in item["messages"][: i + 1]])
+                    rows.append({"text": text, "level": turn["expect"], "codes": turn.get("codes", []), "single": i == 0})
+    return rows
+
+
+def train(rows: list[dict[str, Any]], *, epochs: int, seed: int, rate: float, batch: int = 32) -> Classifier:
+    """Fine-tune the whole encoder on `rows`; deterministic for a seed on one kind of machine."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    tokenizer = AutoTokenizer.from_pretrained(str(weights()), local_files_only=True)
+    model = Classifier().train()
+    benign = [row["text"] for row in rows if row["level"] == "none" and row["single"] and len(row["text"]) < 200]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": model.encoder.parameters(), "lr": rate},
+            {"params": [*model.level.parameters(), *model.codes.parameters()], "lr": rate * 10},
+        ],
+        weight_decay=0.01,
+    )
+    steps = epochs * ((len(rows) + batch - 1) // batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / (0.06 * steps)) * max(0.0, 1 - step / steps))
+    level_loss, code_loss = torch.nn.CrossEntropyLoss(label_smoothing=0.03), torch.nn.BCEWithLogitsLoss()
+    for epoch in range(epochs):
+        started, total = time.perf_counter(), 0.0
+        prepared = []
+        for row in rows:
+            text = row["text"]
+            if row["single"] and rng.random() < 0.30:
+                text = in_company(text, rng.choice(benign), rng)
+            prepared.append((noisy(text, rng), row))
+        rng.shuffle(prepared)
+        # Batches of like length waste less padding; their order is shuffled.
+        blocks = [sorted(prepared[i : i + batch * 20], key=lambda p: len(p[0])) for i in range(0, len(prepared), batch * 20)]
+        batches = [block[i : i + batch] for block in blocks for i in range(0, len(block), batch)]
+        rng.shuffle(batches)
+        for part in batches:
+            encoded = tokenizer([text for text, _ in part], padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+            levels, codes = model(encoded["input_ids"], encoded["attention_mask"])
+            target_levels = torch.tensor([LEVELS.index(row["level"]) for _, row in part])
+            target_codes = torch.tensor([[float(code in row["codes"]) for code in CODES] for _, row in part])
+            loss = level_loss(levels, target_levels) + 3.0 * code_loss(codes, target_codes)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            total += float(loss)
+        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(batches):.4f}, {time.perf_counter() - started:.0f} s", flush=True)  # noqa: T201
+    return model.eval()
+
+
+def export(model: Classifier, path: Path) -> None:
+    """Write the classifier as one ONNX file with int8 weights."""
+    ids, mask = torch.ones((2, 8), dtype=torch.long), torch.ones((2, 8), dtype=torch.long)
+    axes = {0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim("length", min=2, max=512)}
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole.onnx"
+        torch.onnx.export(
+            model,
+            (ids, mask),
+            str(whole),
+            dynamo=True,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["level", "codes"],
+            dynamic_shapes={"input_ids": axes, "attention_mask": axes},
+            external_data=False,
+            verbose=False,
+        )
+        quantize_dynamic(str(whole), str(path), weight_type=QuantType.QInt8, per_channel=True)
+
+
+def main() -> None:
+    """Train, export, and record what was learned from what."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--train", default="train-*.jsonl")
+    parser.add_argument("--out", type=Path, default=MODEL)
+    options = parser.parse_args()
+    rows = read_rows(options.train)
+    print(f"{len(rows)} training rows", flush=True)  # noqa: T201
+    model = train(rows, epochs=options.epochs, seed=options.seed, rate=options.rate)
+    export(model, options.out)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(DATA.glob(options.train)))).hexdigest()
+    card = {
+        "levels": list(LEVELS),
+        "codes": list(CODES),
+        "rows": len(rows),
+        "epochs": options.epochs,
+        "seed": options.seed,
+        "rate": options.rate,
+        "data_sha256": digest,
+        "model_sha256": hashlib.sha256(options.out.read_bytes()).hexdigest(),
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+    }
+    options.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {options.out} ({options.out.stat().st_size / 1e6:.1f} MB)", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Judges a whole conversation: which red flags are in force now, at which level, because of which words.
+
+Each user turn is read alone (whole, and by sentences, so that nothing hides in company) and together with the turns before it (so that
+facts which only together are a flag are seen together). A flag once found stays in force until it is credibly taken back. Plain rules
+and the trained classifier both look; either can raise. Any failure inside counts as "cannot rule it out": the caller gives the advice.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from bot.guardrail.classifier import Classifier, Scores, open_classifier
+from bot.guardrail.matcher import SENTENCE, Finding, find_flags
+from bot.guardrail.normalise import normalise
+from bot.guardrail.window import conversation_text
+from bot.turn import FlagFound, Message, Verdict
+from kb.red_flags import LEVELS, Code, Level
+
+TAKE_BACK = re.compile(
+    r"\b(sorry|i meant|meant to|typo|autocorrect|auto-correct|wrong (word|chat|window)|misread|mistyped|i was wrong|correction|to clarify|"
+    r"that was (in|years|months|last|when|my|about|a )|years ago|months ago|long ago|not me|wasn't me|isn't me|was talking about|"
+    r"(been|was|were|got) (seen|scanned|checked|examined|assessed|discharged|cleared|operated|treated|told)|scan(ned)?|mri|x-?ray|a&e|hospital|gp|doctor|consultant|midwife|surgeon|ambulance|"
+    r"(all|completely|fully|back to) (gone|normal|clear|fine|settled|better)|feeling('s| is| has)? (back|come back|returned)|works? (fine|normally) again)\b",
+    re.IGNORECASE,
+)
+LONG_WINDOWS = 40
+MAX_TURNS = 30
+
+
+class Thresholds(BaseModel):
+    """`thresholds.yaml`, read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    message: float
+    sentence: float
+    conversation: float
+    rule: float
+    retraction: float
+    doubt: float
+    level: dict[str, float]
+    code: float
+
+
+@lru_cache(maxsize=1)
+def read_thresholds(path: Path = Path(__file__).parent / "thresholds.yaml") -> Thresholds:
+    """Read the thresholds."""
+    return Thresholds.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one text gave: its level and codes, with the words, or none."""
+
+    level: Level
+    codes: tuple[Code, ...]
+    evidence: str
+
+
+def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) -> Verdict:
+    """Return the verdict on a conversation whose last message is the user's.
+
+    Raises whatever its parts raise; `bot.guardrail.check.check_message` turns that into a failed verdict, never into silence.
+    """
+    classifier = classifier or open_classifier()
+    limits = read_thresholds()
+    in_force: dict[Code, tuple[Level, FlagFound]] = {}
+    retracted = False
+    doubtful: Code | None = None
+    users = [i for i, message in enumerate(messages) if message.role == "user"][-MAX_TURNS:]
+    for position, i in enumerate(users):
+        text = messages[i].content
+        whole, seen, doubtful = _read_message(text, classifier, limits)
+        together: Scores | None = None
+        if position:
+            turns = [(m.role, normalise(m.content)) for m in messages[users[0] : i + 1]]
+            together = classifier.score([conversation_text(turns)])[0]
+        taken_back = bool(in_force) and seen is None and together is not None and _takes_back(text, together, limits)
+        if taken_back:
+            in_force.clear()
+            retracted = True
+        elif seen is None and together is not None and not in_force and together.flagged >= limits.conversation:
+            seen = _Seen(_level(together, limits), _codes(together, limits), _shorten(text))
+        if seen:
+            retracted = False
+            for code in seen.codes:
+                old = in_force.get(code)
+                if old is None or LEVELS.index(seen.level) > LEVELS.index(old[0]):
+                    in_force[code] = (seen.level, FlagFound(code=code, evidence=seen.evidence, turn=i))
+        elif together is not None and in_force and not taken_back and together.flagged >= limits.conversation:
+            # More facts can raise a flag that is already in force.
+            level = _level(together, limits)
+            top = max((value[0] for value in in_force.values()), key=LEVELS.index)
+            if LEVELS.index(level) > LEVELS.index(top):
+                for code in _codes(together, limits)[:1]:
+                    in_force[code] = (level, FlagFound(code=code, evidence=_shorten(text), turn=i))
+    if not in_force:
+        return Verdict(retracted=retracted, doubtful=doubtful)
+    ranked = sorted(in_force.values(), key=lambda value: -LEVELS.index(value[0]))
+    return Verdict(level=ranked[0][0], flags=tuple(flag for _, flag in ranked))
+
+
+def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tuple[Scores, _Seen | None, Code | None]:
+    plain = normalise(text)
+    parts = _parts(plain)
+    scores = classifier.score([plain[:2000], *parts])
+    whole = scores[0]
+    rules = [finding for finding in find_flags(text) if max(s.flagged for s in scores) >= limits.rule]
+    best: Scores | None = whole if whole.flagged >= limits.message else None
+    strong = [(s, part) for s, part in zip(scores[1:], parts, strict=True) if s.flagged >= limits.sentence]
+    if strong:
+        top = max(strong, key=lambda pair: (LEVELS.index(_level(pair[0], limits)), pair[0].flagged))
+        if best is None or LEVELS.index(_level(top[0], limits)) > LEVELS.index(_level(best, limits)):
+            best = top[0] if best is None else best
+    if best is None and not rules:
+        return whole, None, _codes(whole, limits)[0] if whole.flagged >= limits.doubt else None
+    level: Level = _level(best, limits) if best else "none"
+    codes: list[Code] = list(_codes(best, limits)) if best else []
+    for finding in rules:
+        level = max(level, finding.level, key=LEVELS.index)
+        if finding.code not in codes:
+            codes.append(finding.code)
+    return whole, _Seen(level, tuple(codes), _evidence(text, plain, parts, scores[1:], rules)), None
+
+
+def _parts(text: str) -> list[str]:
+    """Return the sentences of a message and each two in a row, for a message of more than one."""
+    sentences = [match[0].strip() for match in SENTENCE.finditer(text) if len(match[0].split()) > 1]
+    if len(sentences) < 2:
+        words = text.split()
+        if len(words) < 40:
+            return []
+        # A voice transcript without punctuation: read it in overlapping stretches.
+        return [" ".join(words[start : start + 30]) for start in range(0, len(words), 15)][:LONG_WINDOWS]
+    pairs = [f"{a} {b}" for a, b in zip(sentences, sentences[1:], strict=False)]
+    return (sentences + (pairs if len(sentences) > 2 else []))[:LONG_WINDOWS]
+
+
+def _level(scores: Scores, limits: Thresholds) -> Level:
+    flagged = max(scores.flagged, 1e-9)
+    if scores.at_least("emergency") / flagged >= limits.level["emergency"]:
+        return "emergency"
+    return "urgent" if scores.at_least("urgent") / flagged >= limits.level["urgent"] else "see_doctor"
+
+
+def _codes(scores: Scores, limits: Thresholds) -> tuple[Code, ...]:
+    ranked = sorted(scores.codes, key=lambda code: -scores.codes[code])
+    return tuple(code for code in ranked if scores.codes[code] >= limits.code) or (ranked[0],)
+
+
+def _evidence(text: str, plain: str, parts: list[str], scores: list[Scores], rules: list[Finding]) -> str:
+    """Return the words to show: the sentence that scores highest, or the span of a rule where the message is one sentence."""
+    singles = [(score.flagged, part) for score, part in zip(scores, parts, strict=True) if len(SENTENCE.findall(part)) <= 1]
+    if singles:
+        top, words = max(singles)
+        if not rules or top >= 0.5:
+            return _as_written(words, text)
+    if rules:
+        return _as_written(rules[0].evidence, text)
+    return _shorten(text if len(plain.split()) < 60 else plain)
+
+
+def _as_written(words: str, text: str) -> str:
+    at = text.lower().find(words.lower())
+    return _shorten(text[at : at + len(words)] if at >= 0 else words)
+
+
+def _shorten(text: str, limit: int = 160) -> str:
+    words = re.sub(r"\s+", " ", text).strip()
+    return words if len(words) <= limit else words[: words.rfind(" ", 0, limit)] + " …"
+
+
+def _takes_back(text: str, together: Scores, limits: Thresholds) -> bool:
+    return bool(TAKE_BACK.search(normalise(text))) and together.flagged < limits.retraction

@@ -1,0 +1,1 @@
+"""How good the bot is, with numbers: suites, metrics, reports."""
