@@ -38,7 +38,7 @@ RegionOption = Annotated[str | None, typer.Option("--region", help="Whose number
 
 def main() -> None:
     """Run the command; what the user did wrong becomes one line on standard error and status 2."""
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
     except (BadSetting, BadInput, BadIndex) as error:

@@ -44,5 +44,15 @@ class LiveRetriever:
 
 
 def open_chain(settings: Settings) -> Chain:
-    """Build the chain for these settings; the index and models are opened at the first turn."""
-    return Chain(LiveRetriever(settings), region=settings.region)
+    """Build the chain for these settings; the index and models are opened at the first turn.
+
+    Raises:
+        BadSetting: a chat model is set that cannot be opened.
+    """
+    write = None
+    if settings.llm:
+        # Its libraries take seconds to import; without a model nothing of them is touched.
+        from bot.write import open_writer
+
+        write = open_writer(settings)
+    return Chain(LiveRetriever(settings), write=write, region=settings.region)

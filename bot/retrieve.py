@@ -1,5 +1,6 @@
 """Finds the passages that answer a question: dense and lexical search over the same chunks, fused, with lay words added."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ingest.embed import Embedder, Vectors
 from ingest.index import Index
 from kb.article import KB_DIR
 
+logging.getLogger("bm25s").setLevel(logging.WARNING)
 RECORDS = 60
 WORD = re.compile(r"[a-z0-9]+")
 STOP = frozenset(
@@ -42,6 +44,8 @@ class Weights(BaseModel):
     near_best: float
     answerable: dict[str, float]
     threshold: float
+    audience_penalty: float
+    audiences: dict[str, re.Pattern[str]]
 
 
 @lru_cache(maxsize=1)
@@ -104,11 +108,23 @@ class Retriever:
         lexical = self._lexical(expanded)
         floor = min(dense.values(), default=0.0)
         ids = {*dense, *sorted(lexical, key=lambda i: -lexical[i])[:top_k]}
-        scored = sorted(((dense.get(i, floor) + weights.lexical * lexical.get(i, 0.0), i) for i in ids), key=lambda pair: (-pair[0], pair[1]))
+        lowered = query.lower()
+        off = {name for name, pattern in weights.audiences.items() if not pattern.search(lowered)}
+        scored = sorted(
+            (
+                (dense.get(i, floor) + weights.lexical * lexical.get(i, 0.0) - self._misfit(i, off, weights), i)
+                for i in ids
+            ),
+            key=lambda pair: (-pair[0], pair[1]),
+        )
         return [
             Passage(self.index.chunks[i], round(score, 6), round(dense.get(i, floor), 6), rank)
             for rank, (score, i) in enumerate(scored[:top_k], start=1)
         ]
+
+    def _misfit(self, chunk_id: str, off: set[str], weights: Weights) -> float:
+        """Return the penalty of a chunk written only for groups that the question does not speak of."""
+        return weights.audience_penalty if any(name in off for name in self.index.chunks[chunk_id].audience) else 0.0
 
     def retrieve(self, query: str) -> Retrieved:
         """Return the passages for a question and how likely they hold its answer."""

@@ -131,7 +131,8 @@ def _vet_article(article: Article, sources: dict[str, Source], policy: Policy, t
                 if key not in sources:
                     add(sentence.line, f"unknown citation key {key!r}")
             for rule in policy.forbidden:
-                if rule.pattern.search(sentence.text) and not (rule.allow and rule.allow.search(sentence.text)):
+                lowered = sentence.text.lower().replace("’", "'")
+                if rule.pattern.search(lowered) and not (rule.allow and rule.allow.search(lowered)):
                     add(sentence.line, f"{rule.code}: {sentence.text[:80]!r}")
             if "http" in sentence.text or "](" in sentence.text:
                 add(sentence.line, "a link in the text; describe the source in sources.yaml and cite it instead")

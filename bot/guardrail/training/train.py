@@ -21,11 +21,13 @@ from transformers import AutoModel, AutoTokenizer
 from bot.guardrail.training.augment import in_company, noisy
 from bot.guardrail.window import conversation_text
 from ingest.embed import weights
+from kb.article import KB_DIR, read_articles
 from kb.red_flags import CODES, LEVELS
 
 DATA = Path(__file__).parent / "data"
 MODEL = Path(__file__).parents[1] / "model.onnx"
 MAX_TOKENS = 160
+UNSURE_ARTICLES = {"bone-stress-injury", "non-spinal-causes", "nerve-pain-vs-referred-pain", "running-with-a-disc-problem", "energy-deficiency", "pain-during-a-run"}
 
 
 class Classifier(torch.nn.Module):
@@ -64,6 +66,22 @@ def read_rows(pattern: str) -> list[dict[str, Any]]:
     return rows
 
 
+def kb_questions() -> list[dict[str, Any]]:
+    """Return the questions of our articles as harmless rows: how people ask about ordinary things, often in three words.
+
+    Articles on red flags, conditions and medicines are left out, as their questions may state a symptom that is none.
+    """
+    skipped = {"red-flags", "conditions", "medicines", "special-groups"}
+    return [
+        {"text": question, "level": "none", "codes": [], "single": True}
+        for article in read_articles(KB_DIR)[0]
+        if article.meta.topic not in skipped and not article.meta.red_flags and article.meta.id not in UNSURE_ARTICLES
+        for section in article.sections
+        if "red flag" not in section.heading.lower() and "stop" not in section.heading.lower() and "doctor" not in section.heading.lower()
+        for question in (section.heading, *section.questions[:2])
+    ]
+
+
 def train(rows: list[dict[str, Any]], *, epochs: int, seed: int, rate: float, batch: int = 32) -> Classifier:
     """Fine-tune the whole encoder on `rows`; deterministic for a seed on one kind of machine."""
     random.seed(seed)
@@ -81,6 +99,8 @@ def train(rows: list[dict[str, Any]], *, epochs: int, seed: int, rate: float, ba
     )
     steps = epochs * ((len(rows) + batch - 1) // batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / (0.06 * steps)) * max(0.0, 1 - step / steps))
+    # The mean of the weights over the last few hundred steps generalises better than the last weights.
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
     level_loss, code_loss = torch.nn.CrossEntropyLoss(label_smoothing=0.03), torch.nn.BCEWithLogitsLoss()
     for epoch in range(epochs):
         started, total = time.perf_counter(), 0.0
@@ -106,9 +126,10 @@ def train(rows: list[dict[str, Any]], *, epochs: int, seed: int, rate: float, ba
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            total += float(loss)
+            average.update_parameters(model)
+            total += loss.item()
         print(f"epoch {epoch + 1}/{epochs}: loss {total / len(batches):.4f}, {time.perf_counter() - started:.0f} s", flush=True)  # noqa: T201
-    return model.eval()
+    return average.module.eval()
 
 
 def export(model: Classifier, path: Path) -> None:
@@ -140,7 +161,7 @@ def main() -> None:
     parser.add_argument("--train", default="train-*.jsonl")
     parser.add_argument("--out", type=Path, default=MODEL)
     options = parser.parse_args()
-    rows = read_rows(options.train)
+    rows = read_rows(options.train) + kb_questions()
     print(f"{len(rows)} training rows", flush=True)  # noqa: T201
     model = train(rows, epochs=options.epochs, seed=options.seed, rate=options.rate)
     export(model, options.out)

@@ -1,0 +1,190 @@
+"""The HTTP doors: chat, article pages, health. Validates what comes in, answers errors in one JSON shape, and logs no message text."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from bot.guardrail.classifier import open_classifier
+from bot.guardrail.verdict import read_thresholds
+from bot.open import open_chain
+from bot.pages import render_article, render_kb_index
+from bot.settings import Settings
+from bot.turn import MAX_CHARACTERS, MAX_MESSAGES, Message, Reply
+from ingest.index import BadIndex
+from kb.red_flag_rules import read_rules
+from kb.red_flags import read_policy
+
+log = logging.getLogger(__name__)
+MAX_BODY = 2_000_000
+CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid", 429: "too_many", 503: "unavailable"}
+
+
+class ChatRequest(BaseModel):
+    """A conversation so far; the last message is the one to answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    stream: bool = False
+    region: str | None = Field(default=None, max_length=8)
+
+
+class ApiError(Exception):
+    """An error for the caller: status, message, and the field at fault if there is one."""
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        """Keep what the JSON will say."""
+        super().__init__(message)
+        self.status, self.message, self.field = status, message, field
+
+
+def error_response(status: int, message: str, field: str | None = None) -> JSONResponse:
+    """Return the one JSON error shape."""
+    body: dict[str, Any] = {"code": CODES.get(status, "error"), "message": message}
+    if field:
+        body["field"] = field
+    return JSONResponse({"error": body}, status_code=status)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the web application; models and index are opened when it starts."""
+    chain = open_chain(settings)
+    retriever = chain.open_retriever
+
+    @asynccontextmanager
+    async def warm(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(chain.respond, [Message(role="user", content="Is running bad for my back?")])
+        yield
+
+    app = FastAPI(title="Backtalk", version="0.1.0", lifespan=warm, docs_url="/docs", redoc_url=None)
+    app.state.chain = chain
+    origins = [origin.strip().rstrip("/") for origin in settings.allowed_origins.split(",") if origin.strip()]
+    # Always installed, also with no origin: without it Gradio would mirror any origin.
+    app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])
+    _handle_errors(app)
+    _headers(app, origins)
+
+    @app.post("/api/chat", response_model=Reply, summary="Answer the last message of a conversation")
+    def chat(body: ChatRequest) -> Response:
+        messages = _checked(body)
+        reply = chain.respond(messages, region=body.region)
+        if body.stream:
+            return StreamingResponse(_events(reply), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        status = 503 if reply.outcome == "error" and reply.escalation.level == "none" else 200
+        if status == 503:
+            return error_response(503, reply.text)
+        return JSONResponse(reply.model_dump(mode="json"))
+
+    @app.get("/kb", response_class=HTMLResponse, summary="Every article")
+    def kb_index() -> Response:
+        return HTMLResponse(render_kb_index(retriever().index))
+
+    @app.get("/kb/{article_id}", response_class=HTMLResponse, summary="An article, with its sources, dates and review status")
+    def article(article_id: str) -> Response:
+        page = render_article(retriever().index, article_id)
+        if page is None:
+            raise ApiError(404, "there is no such article")
+        return HTMLResponse(page)
+
+    @app.get("/site.css", include_in_schema=False)
+    def stylesheet() -> Response:
+        return Response((resources.files("bot") / "pages" / "site.css").read_text(encoding="utf-8"), media_type="text/css")
+
+    @app.get("/healthz", summary="Alive")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", summary="Able to answer: guardrail, index and models are loaded")
+    def readyz() -> Response:
+        try:
+            read_policy(), read_rules(), read_thresholds()
+            open_classifier().score(["ready?"])
+        except (OSError, ValueError) as error:
+            return error_response(503, f"the guardrail is not ready: {type(error).__name__}")
+        try:
+            build = retriever().index.build
+        except BadIndex as error:
+            return error_response(503, str(error))
+        return JSONResponse({"status": "ready", "index": build, "model": chain.model})
+
+    return app
+
+
+def _checked(body: ChatRequest) -> list[Message]:
+    last = body.messages[-1]
+    if last.role != "user":
+        raise ApiError(422, "the last message must be the user's", f"messages.{len(body.messages) - 1}.role")
+    if not last.content.strip():
+        raise ApiError(422, "the message is empty", f"messages.{len(body.messages) - 1}.content")
+    for i, message in enumerate(body.messages):
+        if len(message.content) > MAX_CHARACTERS * (1 if message.role == "user" else 4):
+            raise ApiError(413, f"a message may have at most {MAX_CHARACTERS} characters", f"messages.{i}.content")
+    return body.messages
+
+
+def _events(reply: Reply) -> Iterator[str]:
+    """Yield the reply as server-sent events: the escalation always first, before any content."""
+
+    def event(name: str, data: Any) -> str:
+        return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+    yield event("escalation", reply.escalation.model_dump(mode="json"))
+    words = reply.text.split(" ")
+    for start in range(0, len(words), 4):
+        yield event("token", {"text": " ".join(words[start : start + 4]) + (" " if start + 4 < len(words) else "")})
+    yield event("citations", [citation.model_dump(mode="json") for citation in reply.citations])
+    yield event("done", reply.model_dump(mode="json"))
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return error_response(error.status, error.message, error.field)
+
+    @app.exception_handler(BadIndex)
+    async def bad_index(_: Request, error: BadIndex) -> JSONResponse:
+        log.error("index: %s", error)
+        return error_response(503, "the articles cannot be looked up right now")
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return error_response(400, "the body is not JSON")
+        field = ".".join(str(part) for part in first["loc"] if part != "body")
+        return error_response(422, str(first["msg"]), field or None)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return error_response(error.status_code, str(error.detail).lower())
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> JSONResponse:
+        log.error("request failed: %s", type(error).__name__)
+        return error_response(500, "something went wrong here")
+
+
+def _headers(app: FastAPI, origins: list[str]) -> None:
+    ancestors = " ".join(["'self'", *origins])
+
+    @app.middleware("http")
+    async def secure(request: Request, call_next: Any) -> Response:
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > MAX_BODY:
+            return error_response(413, f"a request may have at most {MAX_BODY} bytes")
+        response: Response = await call_next(request)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        response.headers.setdefault("Content-Security-Policy", f"frame-ancestors {ancestors}")
+        return response

@@ -1,0 +1,50 @@
+"""Starts the one process that serves everything: makes sure of an index and a free port, then runs the web application."""
+
+import logging
+import socket
+import threading
+import webbrowser
+
+import uvicorn
+
+from bot.settings import Settings
+from ingest.cli import BadInput, fail, ingest, write
+from ingest.index import IndexMissing, Store
+
+
+def serve(settings: Settings, *, host: str, port: int, open_browser: bool) -> None:
+    """Serve until interrupted; builds the index first if there is none.
+
+    Raises:
+        BadInput: the port is taken, or there is no index and none can be built.
+    """
+    _check_port(host, port)
+    store = Store(settings.index, url=settings.chroma_url)
+    try:
+        store.manifest(store.current() or "none")
+    except IndexMissing:
+        write("There is no index yet; building it (about a minute the first time).")
+        try:
+            report, vetted = ingest(settings.kb, store, model=settings.embedding_model, rebuild=False, reviewed_only=settings.reviewed_only)
+        except ValueError as error:
+            fail(str(error))
+        write(f"{report.documents} articles, {len(vetted.problems)} notes from vetting, {report.seconds:.0f} s.")
+    from bot.api import create_app
+    from bot.ui import mount
+
+    app = mount(create_app(settings), settings)
+    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0', '::') else host}:{port}"
+    write(f"Backtalk answers at {url} (Ctrl-C stops it)")
+    if open_browser:
+        threading.Timer(3.0, webbrowser.open, [url]).start()
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(f"{host}:{port}: cannot listen there ({error.strerror}); choose another with --port") from error

@@ -1,0 +1,1 @@
+"""Tests: unit, model (real weights) and browser (real Chromium)."""
