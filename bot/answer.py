@@ -13,7 +13,9 @@ WORDS_MAX = 150
 WORDS_ENOUGH = 95
 SENTENCES_MAX = 8
 HELP = re.compile(r"\b(see a|see your|call|get help|doctor|gp|emergency|same day|midwife|pharmacist)\b", re.IGNORECASE)
-SURE = re.compile(r"\b(evidence|trial|trials|study|studies|review|reviews|guideline|guidelines|certain|certainty|proof|proven)\b", re.IGNORECASE)
+SURE = re.compile(
+    r"\b(evidence|trial|trials|study|studies|review|reviews|guideline|guidelines|certain|certainty|proof|proven)\b", re.IGNORECASE
+)
 
 
 def extract(retrieved: Retrieved, index: Index, query_vector: Vectors, *, near_best: float) -> Draft:

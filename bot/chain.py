@@ -23,6 +23,7 @@ from bot.scope import Scope, classify
 from bot.turn import Citation, Draft, DraftSentence, Escalation, Message, Outcome, Reply, Retrieved, Timings, Verdict
 from ingest.index import BadIndex
 from kb.article import KB_DIR
+from kb.languages import read_languages
 from kb.red_flags import read_policy
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Chain:
         turn = Turn(tuple(messages), region or self.region)
         try:
             reply = self.line.invoke(turn)
-        except Exception as error:  # noqa: BLE001  the last line of defence: the person still gets the safety advice
+        except Exception as error:
             log.exception("turn failed: %s", type(error).__name__)
             reply = self.failed(turn)
         total = round(1000 * (time.perf_counter() - started), 2)
@@ -94,7 +95,8 @@ class Chain:
 
     def look_up(self, turn: Turn) -> Turn:
         """Retrieve passages, unless an emergency, small talk or an off-limits request makes that moot."""
-        if turn.verdict.level == "emergency" or turn.verdict.failed or turn.scope != "question":
+        verdict = turn.verdict
+        if verdict.level == "emergency" or verdict.failed or verdict.language != "en" or turn.scope != "question":
             return turn
         started = time.perf_counter()
         try:
@@ -108,6 +110,9 @@ class Chain:
     def answer(self, turn: Turn) -> Turn:
         """Draft an answer from the passages, or say why there is none."""
         replies = read_replies()
+        if turn.verdict.language != "en":
+            language = read_languages().get(turn.verdict.language)
+            return replace(turn, outcome="declined", text=language.english_only if language else replies["english_only"])
         if turn.scope.startswith("smalltalk"):
             return replace(turn, outcome="smalltalk", text=replies[turn.scope])
         if turn.scope.startswith("declined"):
@@ -119,7 +124,9 @@ class Chain:
         if not found.passages or found.answerable < read_weights().threshold:
             nearest = suggestions(found, turn.messages)
             offer = "\n\n" + replies["no_answer_nearest"] + "\n" + "\n".join(f"- {q}" for q in nearest) if nearest else ""
-            return _timed(replace(turn, outcome="no_answer", text=replies["no_answer"] + offer, follow_ups=tuple(nearest)), "answer", started)
+            return _timed(
+                replace(turn, outcome="no_answer", text=replies["no_answer"] + offer, follow_ups=tuple(nearest)), "answer", started
+            )
         draft = self.write(found, turn.messages) if self.write else None
         if draft is None:
             draft = extract(found, retriever.index, retriever.embed(found.query), near_best=read_weights().near_best)
@@ -148,11 +155,13 @@ class Chain:
         verdict = turn.verdict
         advice = write_advice(verdict, region=turn.region, turn=len(turn.messages) - 1)
         timings = Timings(**{key: round(value, 2) for key, value in turn.spent_ms.items()})
-        if advice and (verdict.level == "emergency" or verdict.failed):
+        if advice and (verdict.level == "emergency" or verdict.failed or verdict.language != "en"):
             return Reply(
                 text=advice,
                 outcome="escalated" if not verdict.failed else "error",
-                escalation=Escalation(level=verdict.level if not verdict.failed else "see_doctor", flags=list(verdict.flags), advice=advice),
+                escalation=Escalation(
+                    level=verdict.level if not verdict.failed else "see_doctor", flags=list(verdict.flags), advice=advice
+                ),
                 model="extractive",
                 timings_ms=timings,
             )

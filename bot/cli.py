@@ -15,10 +15,10 @@ os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from bot.settings import BadSetting, Settings, read_settings  # noqa: E402
-from bot.turn import MAX_CHARACTERS, MAX_MESSAGES, Message, Reply  # noqa: E402
-from ingest.cli import BadInput, fail, write  # noqa: E402
-from ingest.index import BadIndex, Store  # noqa: E402
+from bot.settings import BadSetting, Settings, read_settings
+from bot.turn import MAX_CHARACTERS, MAX_MESSAGES, Message, Reply
+from ingest.cli import BadInput, fail, write
+from ingest.index import BadIndex, Store
 
 SETTINGS_HELP = "Settings come from options, then the environment, then .env: " + "; ".join(
     f"BACKTALK_{name.upper()}: {field.description}" for name, field in Settings.model_fields.items()

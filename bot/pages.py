@@ -10,7 +10,12 @@ from bot.cite import STATUS
 from ingest.chunk import Chunk
 from ingest.index import Index
 
-SURE = {"strong": "The evidence is strong.", "moderate": "The evidence is moderate.", "limited": "The evidence is limited.", "mixed": "The evidence is mixed."}
+SURE = {
+    "strong": "The evidence is strong.",
+    "moderate": "The evidence is moderate.",
+    "limited": "The evidence is limited.",
+    "mixed": "The evidence is mixed.",
+}
 TOPICS = {
     "running": "Running", "basics": "The basics", "causes": "Causes", "self-care": "Help yourself", "exercise": "Exercise", "medicines": "Medicines",
     "therapies": "Treatments", "imaging": "Scans and tests", "conditions": "Conditions", "special-groups": "For some people", "mind-sleep": "Mind and sleep",
@@ -57,7 +62,10 @@ def render_kb_index(index: Index) -> str:
     groups: dict[str, dict[str, str]] = {topic: {} for topic in TOPICS}
     for chunk in index.chunks.values():
         groups.setdefault(chunk.topic, {})[chunk.article_id] = chunk.title
-    return _page("index.html", groups=[(TOPICS.get(topic, topic), sorted(titles.items(), key=lambda t: t[1])) for topic, titles in groups.items() if titles])
+    return _page(
+        "index.html",
+        groups=[(TOPICS.get(topic, topic), sorted(titles.items(), key=lambda t: t[1])) for topic, titles in groups.items() if titles],
+    )
 
 
 def _sections(chunks: Iterable[Chunk], numbers: dict[str, int]) -> Iterable[dict[str, object]]:

@@ -111,10 +111,7 @@ class Retriever:
         lowered = query.lower()
         off = {name for name, pattern in weights.audiences.items() if not pattern.search(lowered)}
         scored = sorted(
-            (
-                (dense.get(i, floor) + weights.lexical * lexical.get(i, 0.0) - self._misfit(i, off, weights), i)
-                for i in ids
-            ),
+            ((dense.get(i, floor) + weights.lexical * lexical.get(i, 0.0) - self._misfit(i, off, weights), i) for i in ids),
             key=lambda pair: (-pair[0], pair[1]),
         )
         return [

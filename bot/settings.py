@@ -29,11 +29,15 @@ class Settings(BaseSettings):
     kb: Path = Field(default=KB_DIR, description="Folder of the knowledge base.")
     index: Path = Field(default_factory=default_index, description="Folder of the search index.")
     chroma_url: str = Field(default="", description="A Chroma server, such as http://localhost:8000, instead of the embedded one.")
-    embedding_model: str = Field(default=DEFAULT_MODEL, description="Embedding model; another one is a path that sentence-transformers can load.")
+    embedding_model: str = Field(
+        default=DEFAULT_MODEL, description="Embedding model; another one is a path that sentence-transformers can load."
+    )
     llm: str = Field(default="", description="Chat model as provider:model, such as openai:gpt-5-mini; empty for none.")
     llm_base_url: str = Field(default="", description="Address of an OpenAI-compatible server for the chat model.")
     llm_api_key: SecretStr | None = Field(default=None, description="Key for the chat model, if its library does not find its own.")
-    llm_timeout_s: float = Field(default=20.0, gt=0, description="Seconds that the chat model may take; then the extractive answer is given.")
+    llm_timeout_s: float = Field(
+        default=20.0, gt=0, description="Seconds that the chat model may take; then the extractive answer is given."
+    )
     region: str = Field(default="ZZ", description="Region whose numbers are given when a request names none: GB IE US CA AU NZ IN EU.")
     allowed_origins: str = Field(default="", description="Comma-separated sites that may embed the widget and call the API from a page.")
     reviewed_only: bool = Field(default=False, description="Serve only articles that a clinician has reviewed.")

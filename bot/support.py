@@ -12,7 +12,10 @@ from bot.retrieve import words
 COVERAGE = 0.70
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 NUMBER_WORDS = {w: str(n) for n, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
-DENIAL = re.compile(r"\b(no|not|never|without|cannot|can't|don't|doesn't|didn't|isn't|aren't|won't|shouldn't|avoid|neither|nor|unlikely|little or no)\b", re.IGNORECASE)
+DENIAL = re.compile(
+    r"\b(no|not|never|without|cannot|can't|don't|doesn't|didn't|isn't|aren't|won't|shouldn't|avoid|neither|nor|unlikely|little or no)\b",
+    re.IGNORECASE,
+)
 STOP_ADVICE = re.compile(r"\b(see|call|stop|do not|don't|avoid|go to)\b", re.IGNORECASE)
 
 

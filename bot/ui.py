@@ -47,7 +47,8 @@ def mount(app: FastAPI, settings: Settings) -> FastAPI:
     """Mount the chat page on `/` of the application and return it."""
     page = build_page(app.state.chain, settings)
     theme = gr.themes.Soft(primary_hue="emerald", neutral_hue="stone", font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    return gr.mount_gradio_app(app, page, path="/", theme=theme, css=CSS, footer_links=[])
+    gr.mount_gradio_app(app, page, path="/", theme=theme, css=CSS, footer_links=[])
+    return app
 
 
 def build_page(chain: Chain, settings: Settings) -> gr.Blocks:
@@ -73,15 +74,36 @@ def build_page(chain: Chain, settings: Settings) -> gr.Blocks:
     with gr.Blocks(title="Backtalk: answers about back pain and running", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(INTRO)
         alert = gr.HTML(elem_id="bt-alert")
-        chat = gr.Chatbot(label="Conversation", height=460, buttons=["copy"], elem_id="bt-chat", allow_tags=False, placeholder="Ask a question below, or choose one.")
+        chat = gr.Chatbot(
+            label="Conversation",
+            height=460,
+            buttons=["copy"],
+            elem_id="bt-chat",
+            allow_tags=False,
+            placeholder="Ask a question below, or choose one.",
+        )
         with gr.Row():
-            box = gr.Textbox(label="Your question", placeholder="For example: my lower back aches after long runs", lines=1, max_lines=6, scale=8, max_length=MAX_CHARACTERS)
+            box = gr.Textbox(
+                label="Your question",
+                placeholder="For example: my lower back aches after long runs",
+                lines=1,
+                max_lines=6,
+                scale=8,
+                max_length=MAX_CHARACTERS,
+            )
             send = gr.Button("Ask", variant="primary", scale=1, min_width=90)
         follow = gr.Dataset(components=[gr.Textbox(visible=False)], samples=[], label="You could also ask", visible=False)
         shelf = gr.HTML(elem_id="bt-sources")
-        starters = gr.Dataset(components=[gr.Textbox(visible=False)], samples=[[question] for _, question in EXAMPLES], label="Try one of these")
+        starters = gr.Dataset(
+            components=[gr.Textbox(visible=False)], samples=[[question] for _, question in EXAMPLES], label="Try one of these"
+        )
         with gr.Row():
-            region = gr.Dropdown(regions, value=settings.region if settings.region in policy.regions else "ZZ", label="Where are you? (for phone numbers)", scale=3)
+            region = gr.Dropdown(
+                regions,
+                value=settings.region if settings.region in policy.regions else "ZZ",
+                label="Where are you? (for phone numbers)",
+                scale=3,
+            )
             wipe = gr.Button("Clear the conversation", scale=1)
         outputs = [box, chat, alert, shelf, follow]
         for trigger in (box.submit, send.click):

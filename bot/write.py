@@ -46,7 +46,11 @@ class ModelWriter:
         except Exception as error:  # noqa: BLE001  every provider raises its own; all mean: no answer from the model
             log.warning("chat model failed: %s", type(error).__name__)
             return None
-        text = answer.content if isinstance(answer.content, str) else " ".join(p.get("text", "") for p in answer.content if isinstance(p, dict))
+        text = (
+            answer.content
+            if isinstance(answer.content, str)
+            else " ".join(p.get("text", "") for p in answer.content if isinstance(p, dict))
+        )
         return verify(text, retrieved, self.name)
 
 
@@ -68,7 +72,7 @@ def open_writer(settings: Settings) -> ModelWriter:
         model = init_chat_model(name, model_provider=provider, **options)
     except ImportError as error:
         raise BadSetting(f"BACKTALK_LLM: {error}") from error
-    except Exception as error:  # noqa: BLE001  a missing key or an unknown provider has a type of its own in each package
+    except Exception as error:
         raise BadSetting(f"BACKTALK_LLM: {settings.llm!r} cannot be opened: {str(error).splitlines()[0]}") from error
     return ModelWriter(model, settings.llm)
 
@@ -76,7 +80,7 @@ def open_writer(settings: Settings) -> ModelWriter:
 def render(retrieved: Retrieved, messages: Sequence[Message]) -> list[SystemMessage | HumanMessage]:
     """Return the prompt: rules with the numbered passages, then the conversation and the question as data."""
     passages = "\n\n".join(
-        f"<passage number=\"{p.rank}\">\n{p.chunk.heading_path}\n{_data(p.chunk.text)}\n</passage>" for p in retrieved.passages
+        f'<passage number="{p.rank}">\n{p.chunk.heading_path}\n{_data(p.chunk.text)}\n</passage>' for p in retrieved.passages
     )
     history = "\n".join(f"{m.role}: {_data(m.content[:500])}" for m in messages[-7:-1]) or "(none)"
     question = read_prompt("question").format(history=history, question=_data(messages[-1].content))

@@ -117,7 +117,7 @@ def export(path: Path) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    class Network(torch.nn.Module):
+    class Network(torch.nn.Module):  # type: ignore[misc]  # torch is not type-checked here
         def __init__(self) -> None:
             super().__init__()
             self.transformer = SentenceTransformer(str(weights()), device="cpu", local_files_only=True)[0].auto_model.eval()

@@ -171,7 +171,7 @@ class Store:
             return chromadb.HttpClient(
                 host=parts.hostname or "localhost", port=parts.port or 8000, ssl=parts.scheme == "https", settings=settings
             )
-        except Exception as error:  # noqa: BLE001  chromadb raises bare ValueError, ConnectError or its own, by version
+        except Exception as error:
             raise IndexMissing(f"{self.url}: the Chroma server does not answer") from error
 
     def collection_name(self, build: str, name: str) -> str:
@@ -217,7 +217,7 @@ class Index:
             self._passages = client.get_collection(store.collection_name(build, PASSAGES), embedding_function=None)
             self._sentences = client.get_collection(store.collection_name(build, SENTENCES), embedding_function=None)
             stored = self._passages.get(where={"kind": "chunk"}, include=["metadatas"])
-        except Exception as error:  # noqa: BLE001  a damaged store fails in many types, all of them mean the same here
+        except Exception as error:
             raise IndexMissing(f"{store.path}: the index is damaged; run 'backtalk ingest --rebuild'") from error
         self.chunks = {i: _chunk_of(json.loads(str(m["chunk"]))) for i, m in zip(stored["ids"], stored["metadatas"] or [], strict=True)}
         if self.chunks.keys() != self.manifest.chunks.keys():
@@ -392,7 +392,7 @@ def _known_vectors(store: Store, old: Manifest) -> dict[str, Any]:
         try:
             collection: Collection = client.get_collection(store.collection_name(old.build, name), embedding_function=None)
             found = collection.get(include=["embeddings", "metadatas"])
-        except Exception:  # noqa: BLE001, S112  a damaged old index only means that its texts are embedded anew
+        except Exception:  # noqa: BLE001  a damaged old index only means that its texts are embedded anew
             continue
         for metadata, vector in zip(found["metadatas"] or [], cast(Any, found["embeddings"]), strict=True):
             known[str(metadata["hash"])] = vector

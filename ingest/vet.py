@@ -146,7 +146,9 @@ def _vet_article(article: Article, sources: dict[str, Source], policy: Policy, t
 
 def reading_grade(article: Article) -> float:
     """Return the Flesch-Kincaid US school grade of the article's text; add 5 for the reading age in years."""
-    text = "\n".join(sentence.text.rstrip(":") + "." if sentence.is_lead else sentence.text for s in article.sections for sentence in s.sentences)
+    text = "\n".join(
+        sentence.text.rstrip(":") + "." if sentence.is_lead else sentence.text for s in article.sections for sentence in s.sentences
+    )
     return float(textstat.flesch_kincaid_grade(text)) if text else 0.0
 
 

@@ -85,6 +85,7 @@ class Phrases(_Strict):
     not_diagnosis: str
     unclear_region: str
     retracted: str
+    cannot_judge: str
     fail_closed: str
     danger_signs_title: str
     danger_signs: list[str]

@@ -57,7 +57,7 @@ def read_sources(kb: Path) -> tuple[dict[str, Source], dict[str, int], list[Prob
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         return {}, {}, [Problem("sources.yaml", (mark.line if mark else 0) + 1, f"not YAML: {str(error).splitlines()[0]}")]
-    if not isinstance(data, dict) or not isinstance(data.get("sources"), list):
+    if not isinstance(root, yaml.MappingNode) or not isinstance(data.get("sources"), list):
         return {}, {}, [Problem("sources.yaml", 1, "needs a list under 'sources:'")]
     nodes = next(value for key, value in root.value if key.value == "sources").value
     sources: dict[str, Source] = {}

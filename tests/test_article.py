@@ -32,7 +32,9 @@ def test_reads_sentences_with_their_sources_and_lines():
 
 
 def test_a_list_keeps_its_lead_and_items():
-    article, found = parse_article("articles/a.md", FRONT + "\n## How?\n\nDo this:\n\n1. Walk [@one].\n2. Rest [@two].\n\nThen stop [@one].\n")
+    article, found = parse_article(
+        "articles/a.md", FRONT + "\n## How?\n\nDo this:\n\n1. Walk [@one].\n2. Rest [@two].\n\nThen stop [@one].\n"
+    )
     assert not found
     assert article.sections[0].text == "Do this:\n- Walk.\n- Rest.\nThen stop."
 
@@ -41,7 +43,9 @@ def test_a_list_keeps_its_lead_and_items():
     ("body", "expected"),
     [
         pytest.param("\n## Why?\n\nNobody cites this.\n", "articles/a.md:17: uncited claim: 'Nobody cites this.'", id="no-citation"),
-        pytest.param("\n## Why?\n\nFirst claim. Second claim [@one].\n", "articles/a.md:17: uncited claim: 'First claim.'", id="one-mark-for-two"),
+        pytest.param(
+            "\n## Why?\n\nFirst claim. Second claim [@one].\n", "articles/a.md:17: uncited claim: 'First claim.'", id="one-mark-for-two"
+        ),
         pytest.param("\n## Why?\n\nBad key [@One Two].\n", "articles/a.md:17: malformed citation", id="bad-key"),
         pytest.param("\n## Why?\n\n", "articles/a.md:15: section 'Why?' is empty", id="empty-section"),
         pytest.param("\n## Why?\n\nA [@x].\n\n## Why?\n\nB [@x].\n", "duplicate section 'why'", id="same-heading"),

@@ -67,7 +67,13 @@ def test_batch_keeps_order_and_names_bad_lines(run, tmp_path):
 
 def test_chat_talks_until_an_empty_line(bot_settings, tmp_path):
     done = subprocess.run(
-        [COMMAND, "chat", "--index", str(bot_settings.index)], cwd=tmp_path, input="hello\nHeat or ice?\n\n", capture_output=True, text=True, timeout=120, check=True
+        [COMMAND, "chat", "--index", str(bot_settings.index)],
+        cwd=tmp_path,
+        input="hello\nHeat or ice?\n\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert "checked articles" in done.stdout and "[1]" in done.stdout
 
@@ -78,9 +84,13 @@ def test_chat_talks_until_an_empty_line(bot_settings, tmp_path):
         pytest.param(["ask", ""], {}, ["the question is empty"], id="empty"),
         pytest.param(["ask", "   "], {}, ["the question is empty"], id="blank"),
         pytest.param(["ask", "x" * 100_000], {}, ["100000 characters"], id="too-long"),
-        pytest.param(["ask", "hi there my back"], {"BACKTALK_INDEX": "/nonexistent/store"}, ["no index here", "backtalk ingest"], id="no-index"),
+        pytest.param(
+            ["ask", "hi there my back"], {"BACKTALK_INDEX": "/nonexistent/store"}, ["no index here", "backtalk ingest"], id="no-index"
+        ),
         pytest.param(["ask", "hi"], {"BACKTALK_COLOUR": "red"}, ["BACKTALK_COLOUR: no such setting"], id="unknown-setting"),
-        pytest.param(["ask", "Is running bad for my back?"], {"BACKTALK_EMBEDDING_MODEL": "other"}, ["built with", "'other'"], id="other-model"),
+        pytest.param(
+            ["ask", "Is running bad for my back?"], {"BACKTALK_EMBEDDING_MODEL": "other"}, ["built with", "'other'"], id="other-model"
+        ),
         pytest.param(["ask", "hi"], {"BACKTALK_LLM": "nonsense"}, ["BACKTALK_LLM", "not provider:model"], id="bad-llm"),
         pytest.param(["ask", "hi"], {"BACKTALK_LLM_TIMEOUT_S": "soon"}, ["BACKTALK_LLM_TIMEOUT_S"], id="bad-number"),
         pytest.param(["check", "--kb", "/nonexistent"], {}, ["/nonexistent/articles: no such folder"], id="no-kb"),

@@ -77,7 +77,9 @@ def test_harmless_messages_do_not_escalate(text):
     assert judge(text).level == "none"
 
 
-@pytest.mark.parametrize("text", ["No fever, but I can't feel myself wipe", "NO numbness. however i cannot pee since this morning and my back hurts"])
+@pytest.mark.parametrize(
+    "text", ["No fever, but I can't feel myself wipe", "NO numbness. however i cannot pee since this morning and my back hurts"]
+)
 def test_one_denial_does_not_cancel_another_flag(text):
     assert judge(text).level == "emergency"
 
@@ -106,7 +108,12 @@ def test_split_letters_are_joined():
 
 
 @settings(max_examples=60, deadline=None)
-@given(code=st.sampled_from(sorted(PLAIN)), before=st.sampled_from(["", *HARMLESS]), after=st.sampled_from(["", *HARMLESS]), shout=st.booleans())
+@given(
+    code=st.sampled_from(sorted(PLAIN)),
+    before=st.sampled_from(["", *HARMLESS]),
+    after=st.sampled_from(["", *HARMLESS]),
+    shout=st.booleans(),
+)
 def test_company_and_case_never_remove_an_escalation(code, before, after, shout):
     text = f"{before} {PLAIN[code]}. {after}"
     assert judge(text.upper() if shout else text).level != "none"

@@ -78,7 +78,9 @@ def test_overdue_may_warn_instead(tiny_kb):
 
 def test_an_unused_source_is_a_warning_at_its_line(tiny_kb):
     with (tiny_kb / "sources.yaml").open("a", encoding="utf-8") as file:
-        file.write('  - {id: spare, title: "Spare title", publisher: Some, year: 2001, url: "https://example.org", kind: cohort, seen: true}\n')
+        file.write(
+            '  - {id: spare, title: "Spare title", publisher: Some, year: 2001, url: "https://example.org", kind: cohort, seen: true}\n'
+        )
     assert "sources.yaml:23: warning: source 'spare' is not cited by any article" in [str(p) for p in vet(tiny_kb).problems]
 
 
@@ -118,3 +120,10 @@ def test_our_knowledge_base_passes_with_no_error():
 def test_our_articles_read_at_about_age_twelve():
     grades = sorted(reading_grade(article) for article in read_articles(KB_DIR)[0])
     assert grades[len(grades) // 2] < 8
+
+
+def test_the_published_schemas_are_current():
+    from kb.schema import schemas
+
+    for name, text in schemas().items():
+        assert (KB_DIR / "schema" / name).read_text(encoding="utf-8") == text, "run 'python -m kb.schema'"

@@ -1,7 +1,8 @@
 """Puts the safety advice together from the policy's words: what to do, how soon, where, why, and what is safe meanwhile."""
 
 from bot.turn import FlagFound, Verdict
-from kb.red_flags import LEVELS, Flag, Policy, Region, read_policy
+from kb.languages import read_languages
+from kb.red_flags import DEFAULT_REGION, Flag, Policy, Region, read_policy
 
 
 def write_advice(verdict: Verdict, *, region: str | None, turn: int) -> str:
@@ -18,12 +19,18 @@ def write_advice(verdict: Verdict, *, region: str | None, turn: int) -> str:
         return fail_closed_advice(region)
     if verdict.level == "none":
         return ""
+    if verdict.language != "en":
+        return foreign_advice(verdict, region)
     first = verdict.flags[0]
     flag = policy.flags[first.code]
     wording = policy.levels[verdict.level]
     # A flag's own place to go (crisis line, maternity unit) fits its usual level; at another level the level's words stand.
     own = flag.lead and flag.level == verdict.level
-    lines = [_fill(flag.lead if own and flag.lead else wording.lead, place) + " " + _fill(flag.detail if own and flag.detail else wording.detail, place)]
+    lines = [
+        _fill(flag.lead if own and flag.lead else wording.lead, place)
+        + " "
+        + _fill(flag.detail if own and flag.detail else wording.detail, place)
+    ]
     others = _other_places(verdict, policy, place)
     if others:
         lines.append(others)
@@ -35,19 +42,49 @@ def write_advice(verdict: Verdict, *, region: str | None, turn: int) -> str:
     return "\n\n".join(lines)
 
 
+def foreign_advice(verdict: Verdict, region: str | None) -> str:
+    """Return the advice in the language of the message: the level's action where a danger word was found, and the danger signs.
+
+    A language that we have no words for gets the danger signs in English.
+    """
+    language = read_languages().get(verdict.language)
+    policy = read_policy()
+    unclear = all(flag.code == "other" for flag in verdict.flags)
+    if language is None:
+        return f"{policy.phrases.cannot_judge}\n\n{_danger_signs(policy, region)}"
+    known = (region or "").upper() in policy.regions and (region or "").upper() != DEFAULT_REGION
+    number = policy.region(region).emergency if known else language.emergency_default
+    signs = f"{language.danger_signs_title}\n" + "\n".join(f"- {sign}" for sign in language.danger_signs)
+    lines = []
+    if unclear:
+        lines += [language.cannot_judge, signs, language.levels["emergency"].format(emergency=number)]
+    else:
+        level = "emergency" if verdict.level == "emergency" else "urgent" if verdict.level == "urgent" else "see_doctor"
+        lines += [f"**{language.levels[level].format(emergency=number)}**"]  # type: ignore[index]
+        lines += [f"{language.because.format(evidence=verdict.flags[0].evidence)} {language.not_diagnosis}"]
+        if any(flag.code == "mental_crisis" for flag in verdict.flags):
+            lines.append(language.crisis.format(emergency=number))
+        if verdict.level != "emergency":
+            lines += [signs, language.levels["emergency"].format(emergency=number)]
+    return "\n\n".join([*lines, language.english_only])
+
+
+def _danger_signs(policy: Policy, region: str | None) -> str:
+    place = policy.region(region)
+    signs = "\n".join(f"- {sign}" for sign in policy.phrases.danger_signs)
+    where = f"**Call {place.emergency} or go to {place.emergency_department}.** To talk to someone about thoughts of ending your life: {place.crisis}."
+    return f"{policy.phrases.danger_signs_title}\n{signs}\n\n{where}"
+
+
 def fail_closed_advice(region: str | None) -> str:
     """Return the advice for a message that could not be checked: the danger signs and where to go."""
     policy = read_policy()
-    place = policy.region(region)
-    phrases = policy.phrases
-    signs = "\n".join(f"- {sign}" for sign in phrases.danger_signs)
-    where = f"**Call {place.emergency} or go to {place.emergency_department}.** To talk to someone about thoughts of ending your life: {place.crisis}."
-    return f"{phrases.fail_closed}\n\n{phrases.danger_signs_title}\n{signs}\n\n{where}"
+    return f"{policy.phrases.fail_closed}\n\n{_danger_signs(policy, region)}"
 
 
 def _because(flag: FlagFound, policy: Policy, turn: int) -> str:
     phrase = policy.phrases.because if flag.turn == turn else policy.phrases.because_earlier
-    return phrase.format(evidence=flag.evidence.strip(" .…“”\"") or "…")
+    return phrase.format(evidence=flag.evidence.strip(' .…“”"') or "…")
 
 
 def _other_places(verdict: Verdict, policy: Policy, place: Region) -> str:
@@ -67,10 +104,3 @@ def _waiting(verdict: Verdict, policy: Policy) -> list[str]:
 
 def _fill(text: str, place: Region) -> str:
     return text.format(**place.model_dump())
-
-
-def higher(first: Verdict, second: Verdict) -> Verdict:
-    """Return the verdict with the higher level, with the flags of both."""
-    top, other = (first, second) if LEVELS.index(first.level) >= LEVELS.index(second.level) else (second, first)
-    known = {flag.code for flag in top.flags}
-    return Verdict(top.level, (*top.flags, *(flag for flag in other.flags if flag.code not in known)), top.retracted and other.retracted, top.failed)

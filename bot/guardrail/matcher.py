@@ -19,7 +19,9 @@ NEGATION = re.compile(
     r"hadn't|don't have|dont have|doesn't have|didn't|didnt|do not have|free of|absence of|negative for|rule out|ruled out|nothing like)\b"
 )
 # Words that look like a denial and are none.
-PSEUDO_NEGATION = re.compile(r"\b(not only|not just|no longer|no better|not sure|no idea|not getting|why not|cannot|can not|not able|no matter|no wonder|not to mention|no change|not eased|no relief|not improving|no position)\b")
+PSEUDO_NEGATION = re.compile(
+    r"\b(not only|not just|no longer|no better|not sure|no idea|not getting|why not|cannot|can not|not able|no matter|no wonder|not to mention|no change|not eased|no relief|not improving|no position)\b"
+)
 QUESTION_ABOUT = re.compile(
     r"^\W*(so |ok |and |but |hi |hello |quick question )*(what (is|are|does|do|would|should|happens|causes|counts|if)|what's|whats|how (do|does|would|can|common|likely|to|many|much)|"
     r"is (it|numbness|weakness|fever|there|a|an|the|back pain|pain)\b|are (there|fevers|red flags)|can (a|an|the|back|running|stress|sciatica|ibuprofen|discs?|it|you|people|someone|this|pain)\b|"
@@ -35,7 +37,9 @@ HISTORICAL = re.compile(
     r"\b((\d+|a few|some|many|several|two|three|four|five|six|seven|eight|nine|ten|twenty|a couple of) (years|yrs|decades) ago|years (ago|back)|in (19|20)\d\d|back in|as a (kid|child|teenager|student)|when i was (a |young|little|\d)|"
     r"used to|last (year|summer|winter|spring|autumn)|all (fine|better|good|clear|sorted|settled|healed) now|fully (recovered|healed|better|gone)|has (since )?(healed|resolved|gone completely)|long gone|in the past|previously had|once had)\b"
 )
-ONGOING = re.compile(r"\b(now|again|today|since|this (week|morning|time)|still|came back|is back|started|currently|yesterday|lately|at the moment|ongoing|keeps?)\b")
+ONGOING = re.compile(
+    r"\b(now|again|today|since|this (week|morning|time)|still|came back|is back|started|currently|yesterday|lately|at the moment|ongoing|keeps?)\b"
+)
 OTHERS_PAST = re.compile(
     r"\bmy (late )?(gran\w*|nan|nana|grand(ma|pa|mother|father)|aunt\w*|uncle|cousin|friend|mate|neighbou?r|colleague|co-?worker|boss|teacher|coach|dad|father|mum|mom|mother|brother|sister|ex|great-?\w+)('s)?\b.{0,30}\b(had|was|did|died|got|used to|suffered|broke|survived)\b"
     r"|\b(family history|runs in (the|my) family|someone i know|a (guy|girl|woman|man|friend) (at|in|from|i know))\b"
@@ -80,7 +84,12 @@ def _blocked(sentences: list[str]) -> list[bool]:
     for sentence in sentences:
         text = sentence.lower()
         whole = (
-            bool(QUESTION_ABOUT.search(text) and not re.search(r"\b(i|i'm|im|i've|ive|me|mine|my (back|leg|legs|bum|foot|bladder|wife|husband|son|daughter|mum|dad))\b", text))
+            bool(
+                QUESTION_ABOUT.search(text)
+                and not re.search(
+                    r"\b(i|i'm|im|i've|ive|me|mine|my (back|leg|legs|bum|foot|bladder|wife|husband|son|daughter|mum|dad))\b", text
+                )
+            )
             or bool(HYPOTHETICAL.search(text) and not ONGOING.search(text))
             or bool(HISTORICAL.search(text) and not ONGOING.search(text))
             or bool(OTHERS_PAST.search(text) and not re.search(r"\b(i|me|my back)\b.{0,20}\b(have|feel|got|hurts?|is)\b", text))

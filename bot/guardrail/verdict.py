@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from bot.guardrail.classifier import Classifier, Scores, open_classifier
+from bot.guardrail.language import ENGLISH, detect, is_small_talk, read_foreign
 from bot.guardrail.matcher import SENTENCE, Finding, find_flags
 from bot.guardrail.normalise import normalise
 from bot.guardrail.window import conversation_text
@@ -70,14 +71,17 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
     classifier = classifier or open_classifier()
     limits = read_thresholds()
     in_force: dict[Code, tuple[Level, FlagFound]] = {}
+    language = ENGLISH
     retracted = False
     doubtful: Code | None = None
     users = [i for i, message in enumerate(messages) if message.role == "user"][-MAX_TURNS:]
     for position, i in enumerate(users):
         text = messages[i].content
-        whole, seen, doubtful = _read_message(text, classifier, limits)
+        language = detect(text)
+        seen, doubtful = _read_message(text, classifier, limits) if language == ENGLISH else (None, None)
+        seen, language = _with_foreign(text, seen, language)
         together: Scores | None = None
-        if position:
+        if position and language == ENGLISH:
             turns = [(m.role, normalise(m.content)) for m in messages[users[0] : i + 1]]
             together = classifier.score([conversation_text(turns)])[0]
         taken_back = bool(in_force) and seen is None and together is not None and _takes_back(text, together, limits)
@@ -100,12 +104,24 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
                 for code in _codes(together, limits)[:1]:
                     in_force[code] = (level, FlagFound(code=code, evidence=_shorten(text), turn=i))
     if not in_force:
-        return Verdict(retracted=retracted, doubtful=doubtful)
+        return Verdict(retracted=retracted, doubtful=doubtful, language=language)
     ranked = sorted(in_force.values(), key=lambda value: -LEVELS.index(value[0]))
-    return Verdict(level=ranked[0][0], flags=tuple(flag for _, flag in ranked))
+    return Verdict(level=ranked[0][0], flags=tuple(flag for _, flag in ranked), language=language)
 
 
-def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tuple[Scores, _Seen | None, Code | None]:
+def _with_foreign(text: str, seen: _Seen | None, language: str) -> tuple[_Seen | None, str]:
+    """Add what the danger words of other languages give; a foreign message without any cannot be ruled out."""
+    foreign = read_foreign(text, language)
+    if foreign.level == "none":
+        if language == ENGLISH or is_small_talk(text):
+            return seen, language
+        return _Seen("see_doctor", ("other",), _shorten(text)), language
+    if seen and LEVELS.index(seen.level) >= LEVELS.index(foreign.level):
+        return seen, language
+    return _Seen(foreign.level, foreign.codes, _as_written(foreign.evidence, text)), foreign.language
+
+
+def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tuple[_Seen | None, Code | None]:
     plain = normalise(text)
     parts = _parts(plain)
     scores = classifier.score([plain[:2000], *parts])
@@ -118,14 +134,14 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
         if best is None or LEVELS.index(_level(top[0], limits)) > LEVELS.index(_level(best, limits)):
             best = top[0] if best is None else best
     if best is None and not rules:
-        return whole, None, _codes(whole, limits)[0] if whole.flagged >= limits.doubt else None
+        return None, _codes(whole, limits)[0] if whole.flagged >= limits.doubt else None
     level: Level = _level(best, limits) if best else "none"
     codes: list[Code] = list(_codes(best, limits)) if best else []
     for finding in rules:
         level = max(level, finding.level, key=LEVELS.index)
         if finding.code not in codes:
             codes.append(finding.code)
-    return whole, _Seen(level, tuple(codes), _evidence(text, plain, parts, scores[1:], rules)), None
+    return _Seen(level, tuple(codes), _evidence(text, plain, parts, scores[1:], rules)), None
 
 
 def _parts(text: str) -> list[str]:

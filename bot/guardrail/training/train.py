@@ -27,7 +27,14 @@ from kb.red_flags import CODES, LEVELS
 DATA = Path(__file__).parent / "data"
 MODEL = Path(__file__).parents[1] / "model.onnx"
 MAX_TOKENS = 160
-UNSURE_ARTICLES = {"bone-stress-injury", "non-spinal-causes", "nerve-pain-vs-referred-pain", "running-with-a-disc-problem", "energy-deficiency", "pain-during-a-run"}
+UNSURE_ARTICLES = {
+    "bone-stress-injury",
+    "non-spinal-causes",
+    "nerve-pain-vs-referred-pain",
+    "running-with-a-disc-problem",
+    "energy-deficiency",
+    "pain-during-a-run",
+}
 
 
 class Classifier(torch.nn.Module):
@@ -129,7 +136,8 @@ def train(rows: list[dict[str, Any]], *, epochs: int, seed: int, rate: float, ba
             average.update_parameters(model)
             total += loss.item()
         print(f"epoch {epoch + 1}/{epochs}: loss {total / len(batches):.4f}, {time.perf_counter() - started:.0f} s", flush=True)  # noqa: T201
-    return average.module.eval()
+    trained: Classifier = average.module.eval()
+    return trained
 
 
 def export(model: Classifier, path: Path) -> None:

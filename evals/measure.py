@@ -1,0 +1,48 @@
+"""What a kind of suite is made of: how its cases are read, what is observed of the bot, and how an observation is scored."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.settings import Settings
+from evals.case import Case
+from evals.suite import Suite
+
+Observed = dict[str, Any]
+"""What the bot did with a case, as plain JSON: it is stored, and scored as often as wanted without running the bot again."""
+Observe = Callable[[Case], Observed]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The judgement on one case. `scores` feeds the metrics (None: does not apply); `why` says why it failed, for a reader."""
+
+    scores: dict[str, Any]
+    passed: bool
+    got: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The bot, ready to be observed, and its rivals: trivial or cut-down systems that see the same cases.
+
+    `identity` names the state of what is observed; stored observations of another identity are not taken over.
+    """
+
+    observe: Observe
+    rivals: Mapping[str, Observe] = field(default_factory=dict)
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One kind of suite. Kinds with the same `observer` share what was observed; `parallel` is off where time is measured."""
+
+    observer: str
+    metrics: tuple[str, ...]
+    read: Callable[[Suite], list[Case]]
+    open: Callable[[Settings, Suite], Opened]
+    score: Callable[[Case, Observed], Scored]
+    finish: Callable[[list[Case], list[Scored]], list[Scored]] | None = None
+    parallel: bool = True
