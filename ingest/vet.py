@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rapidfuzz import fuzz, process
 
 from kb.article import KB_DIR, Article, Problem, read_articles
+from kb.imported import read_imported
 from kb.sources import Source, read_sources
 
 
@@ -80,6 +81,8 @@ def vet(kb: Path, *, today: dt.date | None = None) -> Vetted:
     today = today or dt.datetime.now(dt.UTC).date()
     policy = read_policy(kb)
     articles, problems = read_articles(kb)
+    imported, import_problems = read_imported(kb)
+    articles, problems = articles + imported, problems + import_problems
     unread = len({problem.file for problem in problems} - {article.file for article in articles})
     sources, source_lines, source_problems = read_sources(kb)
     problems = source_problems + problems

@@ -158,6 +158,8 @@ def read_articles(kb: Path) -> tuple[list[Article], list[Problem]]:
     articles: list[Article] = []
     problems: list[Problem] = []
     for path in sorted(folder.rglob("*.md")):
+        if path.with_name(f"{path.stem}.meta.yaml").is_file():
+            continue  # brought in by its sidecar: kb.imported
         name = str(path.relative_to(kb))
         try:
             text = path.read_text(encoding="utf-8")
