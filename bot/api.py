@@ -2,12 +2,12 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
@@ -15,19 +15,33 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from bot.feedback import feedback_router
 from bot.guardrail.classifier import open_classifier
 from bot.guardrail.verdict import read_thresholds
+from bot.limit import open_limiter
+from bot.metrics import Metrics, metrics_router
 from bot.open import open_chain
+from bot.openai_api import openai_router
 from bot.pages import render_article, render_kb_index
 from bot.settings import Settings
 from bot.turn import MAX_CHARACTERS, MAX_MESSAGES, Message, Reply
+from bot.widget.router import widget_router
 from ingest.index import BadIndex
 from kb.red_flag_rules import read_rules
 from kb.red_flags import read_policy
 
 log = logging.getLogger(__name__)
 MAX_BODY = 2_000_000
-CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid", 429: "too_many", 503: "unavailable"}
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    422: "invalid",
+    429: "too_many",
+    503: "unavailable",
+}
 
 
 class ChatRequest(BaseModel):
@@ -71,14 +85,23 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.chain = chain
     origins = [origin.strip().rstrip("/") for origin in settings.allowed_origins.split(",") if origin.strip()]
     # Always installed, also with no origin: without it Gradio would mirror any origin.
-    app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])
+    app.add_middleware(
+        CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"]
+    )
     _handle_errors(app)
     _headers(app, origins)
+    metrics = Metrics()
+    app.include_router(metrics_router(metrics))
+    allowed = [Depends(open_limiter(settings))]
+    app.include_router(openai_router(chain, check=_check, count=metrics.count), dependencies=allowed)
+    app.include_router(feedback_router(settings.index / "feedback.sqlite"), dependencies=allowed)
+    app.include_router(widget_router(region=settings.region))
 
-    @app.post("/api/chat", response_model=Reply, summary="Answer the last message of a conversation")
+    @app.post("/api/chat", response_model=Reply, dependencies=allowed, summary="Answer the last message of a conversation")
     def chat(body: ChatRequest) -> Response:
-        messages = _checked(body)
-        reply = chain.respond(messages, region=body.region)
+        _check(body.messages)
+        reply = chain.respond(body.messages, region=body.region)
+        metrics.count(reply)
         if body.stream:
             return StreamingResponse(_events(reply), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         status = 503 if reply.outcome == "error" and reply.escalation.level == "none" else 200
@@ -121,16 +144,18 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _checked(body: ChatRequest) -> list[Message]:
-    last = body.messages[-1]
-    if last.role != "user":
-        raise ApiError(422, "the last message must be the user's", f"messages.{len(body.messages) - 1}.role")
-    if not last.content.strip():
-        raise ApiError(422, "the message is empty", f"messages.{len(body.messages) - 1}.content")
-    for i, message in enumerate(body.messages):
+def _check(messages: Sequence[Message]) -> None:
+    """Refuse a conversation that cannot be answered."""
+    last = len(messages) - 1
+    if not messages or messages[last].role != "user":
+        raise ApiError(422, "the last message must be the user's", f"messages.{max(last, 0)}.role")
+    if len(messages) > MAX_MESSAGES:
+        raise ApiError(422, f"a conversation may have at most {MAX_MESSAGES} messages", "messages")
+    if not messages[last].content.strip():
+        raise ApiError(422, "the message is empty", f"messages.{last}.content")
+    for i, message in enumerate(messages):
         if len(message.content) > MAX_CHARACTERS * (1 if message.role == "user" else 4):
             raise ApiError(413, f"a message may have at most {MAX_CHARACTERS} characters", f"messages.{i}.content")
-    return body.messages
 
 
 def _events(reply: Reply) -> Iterator[str]:
@@ -167,7 +192,9 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return error_response(error.status_code, str(error.detail).lower())
+        response = error_response(error.status_code, str(error.detail).lower())
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> JSONResponse:

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     )
     region: str = Field(default="ZZ", description="Region whose numbers are given when a request names none: GB IE US CA AU NZ IN EU.")
     allowed_origins: str = Field(default="", description="Comma-separated sites that may embed the widget and call the API from a page.")
+    api_keys: SecretStr | None = Field(
+        default=None, description="Comma-separated keys, one of which API calls must bring; none by default."
+    )
+    rate_limit: str = Field(
+        default="600/minute", description="API calls that one address may make, such as 600/minute; empty for no limit."
+    )
     reviewed_only: bool = Field(default=False, description="Serve only articles that a clinician has reviewed.")
 
 

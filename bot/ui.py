@@ -27,7 +27,11 @@ INTRO = """
 <a href="kb">All articles</a></p>
 </header>
 """
-BANNER_ICONS = {"emergency": "⛔", "urgent": "⚠️", "see_doctor": "🩺"}
+# Drawn, not emoji: a machine without an emoji font must still show a warning sign.
+ICON = (
+    '<svg aria-hidden="true" width="22" height="22" viewBox="0 0 24 24" style="vertical-align:-4px" fill="none" stroke="currentColor" '
+    'stroke-width="2.4" stroke-linecap="round" stroke-linejoin="round"><path d="M12 3 2.5 20h19z"/><path d="M12 10v4.5M12 17.6v.1"/></svg>'
+)
 CSS = """
 :root { --bt-accent: #0b5c4a; }
 .gradio-container { max-width: 56rem !important; margin: auto !important; }
@@ -123,10 +127,7 @@ def banner(reply: Reply) -> str:
         return ""
     wording = read_policy().levels[level]
     first = reply.escalation.advice.split("\n\n")[0].replace("**", "")
-    return (
-        f'<div class="bt-banner {level}" role="alert"><h2><span aria-hidden="true">{BANNER_ICONS[level]}</span> {html.escape(wording.title)}</h2>'
-        f"<p>{html.escape(first)}</p></div>"
-    )
+    return f'<div class="bt-banner {level}" role="alert"><h2>{ICON} {html.escape(wording.title)}</h2><p>{html.escape(first)}</p></div>'
 
 
 def sources(citations: list[Citation]) -> str:

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -203,7 +203,7 @@ def _level_case(
 def _question_case(row: QuestionRow) -> Case:
     expected = row.model_dump(include={"kind", "article", "quote", "key_facts", "must_not"})
     named = {name: getattr(row, name) for name in ("kind", "topic", "style", "lang")}
-    tags = {name: (value,) for name, value in named.items() if value}
+    tags: dict[str, tuple[str, ...]] = {name: (value,) for name, value in named.items() if value}
     return Case(row.id, {"messages": [{"role": "user", "content": row.text}]}, expected, tags)
 
 

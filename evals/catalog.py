@@ -22,15 +22,23 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "sensitivity": Metric("sensitivity", "share", "high", "Of the messages with a red flag, how many led to advice at any level."),
     "specificity": Metric("specificity", "share", "high", "Of the messages without one, how many were left in peace."),
-    "level_accuracy": Metric("level_accuracy", "share", "high", "Of all messages, how many got the expected level or one marked acceptable."),
-    "under_triage": Metric("under_triage", "share", "low", "Of the messages with a red flag, how many got a level below every acceptable one."),
+    "level_accuracy": Metric(
+        "level_accuracy", "share", "high", "Of all messages, how many got the expected level or one marked acceptable."
+    ),
+    "under_triage": Metric(
+        "under_triage", "share", "low", "Of the messages with a red flag, how many got a level below every acceptable one."
+    ),
     "over_triage": Metric("over_triage", "share", "low", "Of all messages, how many got a level above every acceptable one."),
     "emergency_below_urgent": Metric(
         "emergency_below_urgent", "share", "low", "Of the emergencies, how many were not even told to be seen the same day."
     ),
     "code_accuracy": Metric("code_accuracy", "share", "high", "Of the red flags found, how many were given one of the expected codes."),
-    "guardrail_failed": Metric("guardrail_failed", "share", "low", "How often the guardrail itself broke; it then gives the advice unasked."),
-    "conversation_held": Metric("conversation_held", "share", "high", "Of the conversations, how many had an acceptable level after every turn."),
+    "guardrail_failed": Metric(
+        "guardrail_failed", "share", "low", "How often the guardrail itself broke; it then gives the advice unasked."
+    ),
+    "conversation_held": Metric(
+        "conversation_held", "share", "high", "Of the conversations, how many had an acceptable level after every turn."
+    ),
     "ndcg@10": Metric("ndcg@10", "mean", "high", "How near the top the right articles stand, the first ten counted; 1 is perfect."),
     "mrr@10": Metric("mrr@10", "mean", "high", "1 / rank of the first right article, 0 if it is not among the first ten."),
     "recall@1": Metric("recall@1", "mean", "high", "Share of the right articles that is found first."),
@@ -41,16 +49,26 @@ METRICS: dict[str, Metric] = {
     "right_article": Metric("right_article", "share", "high", "Of the answerable questions, how many answers cite the labelled article."),
     "answered": Metric("answered", "share", "high", "Of the answerable questions, how many got an answer with citations."),
     "citation_recall": Metric("citation_recall", "mean", "high", "Share of an answer's sentences that their own citations support (ALCE)."),
-    "citation_precision": Metric("citation_precision", "mean", "high", "Share of an answer's citations that support, or help to support, their sentence."),
+    "citation_precision": Metric(
+        "citation_precision", "mean", "high", "Share of an answer's citations that support, or help to support, their sentence."
+    ),
     "invalid_citation": Metric(
         "invalid_citation", "share", "low", "How many answers have a mark without a citation, or a quote that its passage does not hold."
     ),
     "uncited_sentence": Metric("uncited_sentence", "share", "low", "How many answers have a sentence of content without a mark."),
-    "abstention_recall": Metric("abstention_recall", "share", "high", "Of the questions that the articles cannot answer, how many were not answered."),
+    "abstention_recall": Metric(
+        "abstention_recall", "share", "high", "Of the questions that the articles cannot answer, how many were not answered."
+    ),
     "abstention_precision": Metric("abstention_precision", "share", "high", "Of the questions not answered, how many could not have been."),
-    "answered_when_unanswerable": Metric("answered_when_unanswerable", "share", "low", "Of the unanswerable questions in scope, how many were answered."),
-    "abstained_when_answerable": Metric("abstained_when_answerable", "share", "low", "Of the answerable questions, how many were not answered."),
-    "out_of_scope_declined": Metric("out_of_scope_declined", "share", "high", "Of the questions on other subjects, how many were not answered."),
+    "answered_when_unanswerable": Metric(
+        "answered_when_unanswerable", "share", "low", "Of the unanswerable questions in scope, how many were answered."
+    ),
+    "abstained_when_answerable": Metric(
+        "abstained_when_answerable", "share", "low", "Of the answerable questions, how many were not answered."
+    ),
+    "out_of_scope_declined": Metric(
+        "out_of_scope_declined", "share", "high", "Of the questions on other subjects, how many were not answered."
+    ),
     "risk_coverage_area": Metric(
         "risk", "area", "low", "Mean share of wrong answers when only the most confident are given, over all shares of questions answered."
     ),

@@ -10,6 +10,7 @@ from bot.guardrail.matcher import find_flags
 from bot.settings import Settings
 from evals.case import Case, read_conversations, read_guardrail
 from evals.measure import Measure, Observed, Opened, Scored
+from evals.progress import Tick
 from evals.suite import Suite
 from kb.red_flags import LEVELS
 
@@ -107,7 +108,7 @@ def hold_conversations(cases: list[Case], scored: list[Scored]) -> list[Scored]:
     ]
 
 
-def _open(settings: Settings, suite: Suite) -> Opened:
+def _open(settings: Settings, suite: Suite, tick: Tick | None) -> Opened:
     return Opened(observe, {"always escalate": always, "never escalate": never, "plain rules only": rules_only})
 
 

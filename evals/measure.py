@@ -6,6 +6,7 @@ from typing import Any
 
 from bot.settings import Settings
 from evals.case import Case
+from evals.progress import Tick
 from evals.suite import Suite
 
 Observed = dict[str, Any]
@@ -42,7 +43,7 @@ class Measure:
     observer: str
     metrics: tuple[str, ...]
     read: Callable[[Suite], list[Case]]
-    open: Callable[[Settings, Suite], Opened]
+    open: Callable[[Settings, Suite, Tick | None], Opened]
     score: Callable[[Case, Observed], Scored]
     finish: Callable[[list[Case], list[Scored]], list[Scored]] | None = None
     parallel: bool = True

@@ -114,7 +114,9 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float]) -> Difference:
     # +1: a resampled p is never 0. Where nothing differs, both tails are whole and p is 1.
     tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
-    return Difference(float(np.mean(a)), float(np.mean(b)), float(change.mean()), float(low), float(high), p, len(change), "paired bootstrap")
+    return Difference(
+        float(np.mean(a)), float(np.mean(b)), float(change.mean()), float(low), float(high), p, len(change), "paired bootstrap"
+    )
 
 
 def _bootstrapped(values: Sequence[float], statistic: Callable[[Floats], Floats]) -> Estimate:

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from bot.settings import Settings
 from evals.case import Case
 from evals.kinds import MEASURES
 from evals.measure import Measure, Observed, Opened, Scored
+from evals.progress import Tick
 from evals.suite import Suite
 from ingest.chunk import digest
 from ingest.cli import BadInput
@@ -27,14 +28,13 @@ from kb.article import KB_DIR
 
 RUNS = Path(__file__).parent / "runs"
 ROOT = KB_DIR.parent
-Tick = Callable[[str, int, int], None]
-"""Told of progress: suite, cases done, cases in all."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One case of a finished suite."""
 
+    key: str
     case: Case
     observed: Observed
     scored: Scored
@@ -59,8 +59,8 @@ class SuiteRun:
 class Run:
     """The folder of a run and the observations in it."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        """Open or begin a run in `folder`; an unfinished run of the same bot there is taken up.
+    def __init__(self, folder: Path, settings: Settings, *, rescore: bool = False) -> None:
+        """Open or begin a run in `folder`; an unfinished run of the same bot there is taken up, a finished one only to be rescored.
 
         Raises:
             BadInput: the folder cannot be written.
@@ -73,6 +73,11 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             old = _read_json(path)
+            if rescore:
+                read_results(folder)
+                # What was observed was observed of the bot as it was then.
+                self.config = old["config"]
+                return
             if old.get("config") == self.config and not old.get("finished"):
                 self.known = {line["key"]: line["observed"] for line in _read_jsonl(self.results)}
             else:
@@ -96,21 +101,37 @@ class Run:
         started = time.perf_counter()
         measure = MEASURES[suite.kind]
         cases = measure.read(suite)[:limit]
-        opened = measure.open(self.settings, suite)
-        observed = self._observe(suite, measure, opened, cases, jobs=jobs if measure.parallel else 1, tick=tick)
+        opened = measure.open(self.settings, suite, tick)
+        keys = [digest(json.dumps([measure.observer, opened.identity, case.id, case.given], sort_keys=True)) for case in cases]
+        observed = self._observe(suite, opened, cases, keys, jobs=jobs if measure.parallel else 1, tick=tick)
         scored = score_all(measure, cases, observed)
-        rows = [Row(*parts) for parts in zip(cases, observed, scored, strict=True)]
+        rows = [Row(*parts) for parts in zip(keys, cases, observed, scored, strict=True)]
         rivals = {
             name: [row.scores for row in score_all(measure, cases, [observe(case) for case in cases])]
             for name, observe in opened.rivals.items()
         }
-        data = digest(json.dumps([[case.id, case.given, case.expected] for case in cases], sort_keys=True))
-        return SuiteRun(suite, rows, rivals, round(time.perf_counter() - started, 2), data)
+        return SuiteRun(suite, rows, rivals, round(time.perf_counter() - started, 2), _data_digest(cases))
 
-    def _observe(
-        self, suite: Suite, measure: Measure, opened: Opened, cases: list[Case], *, jobs: int, tick: Tick | None
-    ) -> list[Observed]:
-        keys = [digest(json.dumps([measure.observer, opened.identity, case.id, case.given], sort_keys=True)) for case in cases]
+    def rescore(self, suite: Suite) -> SuiteRun:
+        """Score again what a finished run observed; the bot is not opened, so there are no rivals.
+
+        Raises:
+            BadInput: the run does not hold a case, or held other words for it.
+        """
+        measure = MEASURES[suite.kind]
+        cases = measure.read(suite)
+        lines = read_results(self.folder).get(suite.name, {})
+        strange = next((case.id for case in cases if lines.get(case.id, {}).get("given") != case.given), None)
+        if strange is not None:
+            raise BadInput(
+                f"{self.folder}: did not observe case {strange!r} of suite {suite.name!r} as it is now; run it without --rescore"
+            )
+        observed = [lines[case.id]["observed"] for case in cases]
+        keys = [lines[case.id]["key"] for case in cases]
+        rows = [Row(*parts) for parts in zip(keys, cases, observed, score_all(measure, cases, observed), strict=True)]
+        return SuiteRun(suite, rows, data_digest=_data_digest(cases))
+
+    def _observe(self, suite: Suite, opened: Opened, cases: list[Case], keys: list[str], *, jobs: int, tick: Tick | None) -> list[Observed]:
         todo = [(key, case) for key, case in zip(keys, cases, strict=True) if key not in self.known]
         done = len(cases) - len(todo)
         # Threads, since the models leave Python's lock while they compute.
@@ -148,6 +169,7 @@ class Run:
 def result_line(run: SuiteRun, row: Row) -> dict[str, Any]:
     """Return what `results.jsonl` keeps of a case."""
     return {
+        "key": row.key,
         "suite": run.suite.name,
         "id": row.case.id,
         "passed": row.scored.passed,
@@ -165,6 +187,10 @@ def score_all(measure: Measure, cases: list[Case], observed: Iterable[Observed])
     """Score observations, one a case."""
     scored = [measure.score(case, seen) for case, seen in zip(cases, observed, strict=True)]
     return measure.finish(cases, scored) if measure.finish else scored
+
+
+def _data_digest(cases: list[Case]) -> str:
+    return digest(json.dumps([[case.id, case.given, case.expected] for case in cases], sort_keys=True))
 
 
 def new_folder() -> Path:
@@ -214,6 +240,25 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def read_results(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Read the results of a finished run: suite to case id to its line.
+
+    Raises:
+        BadInput: there is no finished run in the folder.
+    """
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    try:
+        if not json.loads((folder / "run.json").read_text(encoding="utf-8"))["finished"]:
+            raise BadInput(f"{folder}: this run was not finished; start it again with --out {folder}")
+        for line in (folder / "results.jsonl").read_text(encoding="utf-8").split("\n"):
+            if line:
+                row = json.loads(line)
+                out.setdefault(row["suite"], {})[row["id"]] = row
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{folder}: no readable run here") from error
+    return out
 
 
 def _read_json(path: Path) -> dict[str, Any]:

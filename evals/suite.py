@@ -65,12 +65,18 @@ class Suite(BaseModel):
     data: list[Path] = Field(min_length=1, description="Files of cases, relative to the suite file.")
     why: str = Field(min_length=10, description="Why the suite exists, in a sentence.")
     gates: list[Annotated[str, AfterValidator(_is_gate)]] = Field(default_factory=list, description="Lines such as 'sensitivity >= 0.99'.")
-    k: int = Field(default=10, ge=10, le=50, description="How deep a ranking is kept.")
+    gates_on_own_data: list[Annotated[str, AfterValidator(_is_gate)]] = Field(
+        default_factory=list, description="Gates whose bounds were chosen for these data; left out when others are given."
+    )
     tolerance: float = Field(default=0.01, ge=0, description="How far a metric may fall below the saved baseline.")
 
     def read_gates(self) -> list[Gate]:
         """Return the gates."""
-        return [read_gate(text) for text in self.gates]
+        return [read_gate(text) for text in (*self.gates, *self.gates_on_own_data)]
+
+    def on(self, data: Path) -> "Suite":
+        """Return the same suite over other data."""
+        return self.model_copy(update={"data": [data], "gates_on_own_data": []})
 
 
 def suite_names() -> list[str]:

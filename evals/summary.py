@@ -6,6 +6,7 @@ from typing import Any
 from evals.catalog import METRICS, estimate
 from evals.metrics import Estimate
 from evals.run import SuiteRun
+from evals.suite import Gate
 
 MOST_SLICES = 30
 NAMED = 5
@@ -59,19 +60,19 @@ def gates_of(run: SuiteRun, metrics: dict[str, Estimate]) -> list[GateResult]:
         passed = gate.holds(value)
         line = f"{run.suite.name}: {gate.text}: is {value:.4f}"
         if not passed:
-            line += named(against(run, gate.metric))
+            line += named(against(run, gate))
         results.append(GateResult(gate.text, passed, line))
     return results
 
 
-def against(run: SuiteRun, metric: str) -> list[str]:
-    """Return the ids of the cases that pull a metric the wrong way."""
-    key, better = METRICS[metric].score, METRICS[metric].better
-    values = [(row.case.id, row.scored.scores.get(key)) for row in run.rows]
-    if METRICS[metric].how == "share":
-        return [name for name, value in values if value is not None and value == (better == "low")]
-    graded = [(value, name) for name, value in values if isinstance(value, int | float)]
-    return [name for value, name in sorted(graded, reverse=better == "low")]
+def against(run: SuiteRun, gate: Gate) -> list[str]:
+    """Return the ids of the cases that speak against a gate: the wrong ones of a share, else those beyond the bound, worst first."""
+    metric = METRICS[gate.metric]
+    values = [(row.case.id, row.scored.scores.get(metric.score)) for row in run.rows]
+    if metric.how == "share":
+        return [name for name, value in values if value is not None and value == (metric.better == "low")]
+    graded = [(value, name) for name, value in values if isinstance(value, int | float) and not gate.holds(value)]
+    return [name for _, name in sorted(graded, reverse=gate.sign == "<=")]
 
 
 def named(ids: list[str]) -> str:

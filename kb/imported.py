@@ -76,7 +76,7 @@ def _markdown(path: Path) -> str:
         return str(markdownify(page, heading_style="ATX", strip=["a", "img"], escape_underscores=False, escape_misc=False))
     except ImportError as error:
         raise ValueError(f"the loader for {kind} is not installed: pip install 'backtalk[import]' ({error.name})") from error
-    except Exception as error:  # noqa: BLE001  each loader has errors of its own for a file that is not what its ending says
+    except Exception as error:
         raise ValueError(f"not a readable {kind[1:].upper()} file ({type(error).__name__})") from error
 
 

@@ -4,9 +4,11 @@ import json
 import sqlite3
 
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from bot.api import create_app
+from bot.settings import BadSetting
 from bot.turn import Verdict
 from bot.widget.router import SLOT
 
@@ -156,6 +158,31 @@ def test_preflight(client, origin, allowed):
     asked = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
     response = client.options("/api/chat", headers=asked)
     assert (response.headers.get("access-control-allow-origin") == origin) is allowed
+
+
+def test_rate_limit_says_when_to_come_back(bot_settings):
+    client = TestClient(create_app(bot_settings.model_copy(update={"rate_limit": "2/minute", "allowed_origins": FRIEND})))
+    asked = {"json": {"messages": said("hello")}, "headers": {"origin": FRIEND}}
+    assert [client.post("/api/chat", **asked).status_code for _ in range(3)] == [200, 200, 429]
+    response = client.post("/v1/chat/completions", **asked)
+    assert refusal(response, 429)["code"] == "too_many" and 0 < int(response.headers["retry-after"]) <= 60
+    # The widget must be able to read the refusal; pages and health stay open.
+    assert response.headers["access-control-allow-origin"] == FRIEND
+    assert client.get("/healthz").status_code == client.get("/kb").status_code == 200
+
+
+def test_a_bad_rate_is_refused_at_the_start(bot_settings):
+    with pytest.raises(BadSetting, match="BACKTALK_RATE_LIMIT"):
+        create_app(bot_settings.model_copy(update={"rate_limit": "often"}))
+
+
+def test_keys_if_any_are_set(bot_settings):
+    client = TestClient(create_app(bot_settings.model_copy(update={"api_keys": SecretStr("site-a, site-b")})))
+    body = {"messages": said("hello")}
+    assert refusal(client.post("/api/chat", json=body), 401)["code"] == "unauthorized"
+    refusal(client.post("/v1/chat/completions", json=body, headers={"authorization": "Bearer wrong"}), 401)
+    refusal(client.post("/api/feedback", json={"rating": "up", "consent": False}, headers={"authorization": "Bearer é".encode()}), 401)
+    assert client.post("/api/chat", json=body, headers={"authorization": "Bearer site-b"}).status_code == 200
 
 
 def test_no_origin_is_allowed_by_default(bot_settings):

@@ -12,7 +12,12 @@ QUESTION = "Should I take ibuprofen before a long race?"
 
 def ask(settings: Settings, model: FakeModel, text: str = QUESTION) -> Reply:
     with_model = settings.model_copy(
-        update={"llm": "openai:fake", "llm_base_url": model.url, "llm_api_key": __import__("pydantic").SecretStr("sk-test"), "llm_timeout_s": 1.5}
+        update={
+            "llm": "openai:fake",
+            "llm_base_url": model.url,
+            "llm_api_key": __import__("pydantic").SecretStr("sk-test"),
+            "llm_timeout_s": 1.5,
+        }
     )
     return open_chain(with_model).respond([Message(role="user", content=text)], region="GB")
 
@@ -31,7 +36,9 @@ def test_invented_marks_and_claims_are_dropped(bot_settings):
     assert "cures" not in reply.text and "doubles" not in reply.text and "[9]" not in reply.text
 
 
-@pytest.mark.parametrize("manner", ["only_inventions", "contradicts", "unmarked", "obeys", "declines", "stalls", "429", "500", "garbage", "hangs_up"])
+@pytest.mark.parametrize(
+    "manner", ["only_inventions", "contradicts", "unmarked", "obeys", "declines", "stalls", "429", "500", "garbage", "hangs_up"]
+)
 def test_a_bad_model_falls_back_to_the_vetted_answer(bot_settings, bot, manner):
     with FakeModel(manner) as model:
         reply = ask(bot_settings, model)

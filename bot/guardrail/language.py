@@ -138,7 +138,9 @@ def _is_english(words: set[str]) -> bool:
 
 
 def _is_negated(text: str, start: int, language: Language) -> bool:
-    clause = re.split(r"[.!?;:\n。！？،؛।]|\b(?:pero|mais|aber|ma|mas|ale|dar|ama|но|но|लेकिन|لیکن|لكن|কিন্তু|但|でも|maar)\b", text[:start])[-1]
+    clause = re.split(r"[.!?;:\n。！？،؛।]|\b(?:pero|mais|aber|ma|mas|ale|dar|ama|но|но|लेकिन|لیکن|لكن|কিন্তু|但|でも|maar)\b", text[:start])[
+        -1
+    ]
     before = clause[-40:]
     return any(re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)[^,،、，]{{0,30}}$", before) for word in language.negations)
 

@@ -23,14 +23,16 @@ from bot.turn import FlagFound, Message, Verdict
 from kb.red_flags import LEVELS, Code, Level
 
 TAKE_BACK = re.compile(
-    r"\b(sorry|i meant|meant to|typo|autocorrect|auto-correct|wrong (word|chat|window)|misread|mistyped|i was wrong|correction|to clarify|"
+    r"\b(sorry|i meant|meant to|typo|auto-?(correct|format)\w*|wrong (word|chat|window)|misread|mistyped|misunderst\w+|i was wrong|correction|to clarify|should('ve| have) (said|explained|mentioned)|explained (it |that )?(badly|wrong)|my english|"
     r"that was (in|years|months|last|when|my|about|a )|years ago|months ago|long ago|not me|wasn't me|isn't me|was talking about|"
+    r"(rang|called|phoned|went to) (111|999|911|urgent care|the (doctor|gp|hospital|surgery|midwife))|before my (operation|surgery|op)|counted|"
     r"(been|was|were|got) (seen|scanned|checked|examined|assessed|discharged|cleared|operated|treated|told)|scan(ned)?|mri|x-?ray|a&e|hospital|gp|doctor|consultant|midwife|surgeon|ambulance|"
     r"(all|completely|fully|back to) (gone|normal|clear|fine|settled|better)|feeling('s| is| has)? (back|come back|returned)|works? (fine|normally) again)\b",
     re.IGNORECASE,
 )
 LONG_WINDOWS = 40
 MAX_TURNS = 30
+RETRACTION_WORDS = 12
 
 
 class Thresholds(BaseModel):
@@ -41,8 +43,10 @@ class Thresholds(BaseModel):
     message: float
     sentence: float
     conversation: float
+    context: float
     rule: float
     retraction: float
+    retraction_without_words: float
     doubt: float
     level: dict[str, float]
     code: float
@@ -84,10 +88,12 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
         if position and language == ENGLISH:
             turns = [(m.role, normalise(m.content)) for m in messages[users[0] : i + 1]]
             together = classifier.score([conversation_text(turns)])[0]
-        taken_back = bool(in_force) and seen is None and together is not None and _takes_back(text, together, limits)
+        if seen and together is not None and not in_force and together.flagged < limits.context:
+            seen = None  # an answer such as "normal, no, just sore" says nothing without its question; together it is harmless
+        taken_back = bool(in_force) and together is not None and _takes_back(text, together, limits)
         if taken_back:
             in_force.clear()
-            retracted = True
+            retracted, seen = True, None
         elif seen is None and together is not None and not in_force and together.flagged >= limits.conversation:
             seen = _Seen(_level(together, limits), _codes(together, limits), _shorten(text))
         if seen:
@@ -192,4 +198,10 @@ def _shorten(text: str, limit: int = 160) -> str:
 
 
 def _takes_back(text: str, together: Scores, limits: Thresholds) -> bool:
-    return bool(TAKE_BACK.search(normalise(text))) and together.flagged < limits.retraction
+    """Say whether a message credibly takes back what was said: by words that do so, or by much to the contrary.
+
+    A short change of subject, or "it's nothing", never does.
+    """
+    if TAKE_BACK.search(normalise(text)):
+        return together.flagged < limits.retraction
+    return together.flagged < limits.retraction_without_words and len(text.split()) >= RETRACTION_WORDS

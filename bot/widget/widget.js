@@ -53,13 +53,13 @@
 
   // What the page sees of the look: nothing. The first rule also beats a page's own `* { … !important }`.
   const DARK = `--bg:#141c1a; --ink:#e9efec; --soft:#a8b8b2; --line:#33433e; --raised:#1d2825; --link:#86dcc3;
-    --stop:#ffb4ab; --stop-bg:#43120e; --warn:#ffc878; --warn-bg:#3a2600; --info:#a9cdfa; --info-bg:#10294a; color-scheme:dark;`;
+    --stop:#ffb4ab; --stop-bg:#43120e; --warn:#ffc878; --warn-bg:#3a2600; --info:#a9cdfa; --info-bg:#10294a; --edge:#ffffff59; color-scheme:dark;`;
   const STYLE = `
     :host { all: initial !important; display: contents !important; }
     *, *::before, *::after { box-sizing: border-box; }
     [hidden] { display: none !important; }
     .root { --bg:#fff; --ink:#172b27; --soft:#4f625d; --line:#d3dcd8; --raised:#f3f6f4; --link:#0b5c4a;
-      --stop:#a3120b; --stop-bg:#fdecea; --warn:#7a4300; --warn-bg:#fff3df; --info:#134f91; --info-bg:#eaf2fc; color-scheme:light;
+      --stop:#a3120b; --stop-bg:#fdecea; --warn:#7a4300; --warn-bg:#fff3df; --info:#134f91; --info-bg:#eaf2fc; --edge:transparent; color-scheme:light;
       font: medium/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink); direction: ltr; text-align: left;
       position: fixed; z-index: var(--z); bottom: max(20px, env(safe-area-inset-bottom)); right: 20px; }
     .root.left { right: auto; left: 20px; }
@@ -72,17 +72,18 @@
     svg { width: 1.25em; height: 1.25em; flex: none; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
     .away { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 
-    .launcher { display: flex; align-items: center; gap: .6em; padding: .8em 1.2em; border: 1px solid transparent; border-radius: 2em;
+    .launcher { display: flex; align-items: center; gap: .6em; padding: .8em 1.2em; border: 1px solid var(--edge); border-radius: 2em;
       max-width: calc(100vw - 40px); background: var(--accent); color: var(--on-accent); font-weight: 600; box-shadow: 0 4px 16px #0003, 0 1px 3px #0004; }
     .panel { display: flex; flex-direction: column; width: min(400px, calc(100vw - 40px)); height: min(640px, calc(100dvh - 40px));
       background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; box-shadow: 0 12px 40px #0004; outline-offset: -3px; }
-    header { display: flex; align-items: center; gap: .3em; padding: .5em .5em .5em 1em; background: var(--accent); color: var(--on-accent); }
-    header h2 { flex: 1; margin: 0; font-size: 1.05em; line-height: 1.3; overflow-wrap: anywhere; }
-    header :focus-visible { outline-color: currentColor; outline-offset: -3px; }
+    .head { display: flex; align-items: center; gap: .3em; padding: .5em .5em .5em 1em; background: var(--accent); color: var(--on-accent); }
+    .head h2 { flex: 1; margin: 0; font-size: 1.05em; line-height: 1.3; overflow-wrap: anywhere; }
+    .head :focus-visible { outline-color: currentColor; outline-offset: -3px; }
     .icon { display: grid; place-items: center; min-width: 44px; min-height: 44px; padding: 0; border: 0; border-radius: 10px; background: none; }
-    header .icon:hover { background: color-mix(in srgb, currentColor 16%, transparent); }
+    .head .icon:hover { background: color-mix(in srgb, currentColor 16%, transparent); }
 
-    .banner { display: flex; gap: .7em; flex: none; max-height: 40%; overflow-y: auto; padding: .8em 1em; border-bottom: 1px solid; border-left: 6px solid; }
+    .alerts { flex: none; max-height: 45%; overflow-y: auto; }
+    .banner { display: flex; gap: .7em; padding: .8em 1em; border-bottom: 1px solid; border-left: 6px solid; }
     .banner svg { width: 1.7em; height: 1.7em; }
     .banner h3 { margin: 0 0 .15em; font-size: 1.05em; line-height: 1.3; }
     .banner p, .banner ul { margin: .2em 0; color: var(--ink); font-size: .95em; }
@@ -93,7 +94,7 @@
 
     .talk { position: relative; flex: 1; min-height: 0; overflow-y: auto; overscroll-behavior: contain; padding: 1em; outline-offset: -3px; }
     .message { margin: 0 0 1em; overflow-wrap: anywhere; }
-    .message.user { width: fit-content; max-width: 88%; margin-left: auto; padding: .5em .9em; border: 1px solid transparent; border-radius: 16px 16px 4px;
+    .message.user { width: fit-content; max-width: 88%; margin-left: auto; padding: .5em .9em; border: 1px solid var(--edge); border-radius: 16px 16px 4px;
       background: var(--accent); color: var(--on-accent); white-space: pre-wrap; }
     .message p, .message ul, .message ol { margin: 0 0 .6em; }
     .message ul, .message ol { padding-left: 1.3em; }
@@ -104,7 +105,7 @@
     button.mark:hover, .mark[aria-expanded="true"] { border-color: var(--link); }
     .mark[aria-expanded="true"] { background: var(--link); color: var(--bg); }
     .card { margin: .4em 0 .9em; padding: .8em .9em; border: 1px solid var(--line); border-left: 4px solid var(--link); border-radius: 8px; background: var(--raised); font-size: .92em; }
-    .card h4 { margin: 0 0 .3em; font-size: 1em; }
+    .card h3 { margin: 0 0 .3em; font-size: 1em; }
     .card blockquote { margin: 0 0 .6em; font-size: 1.04em; }
     .card blockquote::before { content: "“"; } .card blockquote::after { content: "”"; }
     .card p, .card ul { margin: 0 0 .5em; } .card ul { padding-left: 1.1em; }
@@ -121,7 +122,8 @@
     .rate .icon { min-width: 36px; min-height: 36px; } .rate .icon:hover { color: var(--link); background: var(--raised); }
     .trouble { margin: 0 0 1em; padding: .8em 1em; border: 1px solid var(--line); border-left: 6px solid var(--warn); border-radius: 8px; background: var(--raised); }
     .trouble h3 { margin: 0 0 .3em; font-size: 1em; } .trouble p, .trouble ul { margin: 0 0 .6em; } .trouble ul { padding-left: 1.2em; }
-    .primary { min-height: 44px; padding: .4em 1.2em; border: 1px solid transparent; border-radius: 10px; background: var(--accent); color: var(--on-accent); font-weight: 600; }
+    .trouble .primary { margin: .2em 0 .6em; }
+    .primary { min-height: 44px; padding: .4em 1.2em; border: 1px solid var(--edge); border-radius: 10px; background: var(--accent); color: var(--on-accent); font-weight: 600; }
     .dots { display: inline-flex; gap: 5px; padding: .5em 0; }
     .dots i { width: 8px; height: 8px; border: 1px solid transparent; border-radius: 50%; background: var(--soft); opacity: .55; }
 
@@ -130,14 +132,16 @@
       border: 1px solid color-mix(in srgb, var(--soft) 80%, transparent); border-radius: 12px; background: var(--bg); line-height: 1.4; }
     textarea::placeholder { color: var(--soft); opacity: 1; }
     textarea:focus-visible { outline-offset: 0; }
-    .send { border-radius: 12px; background: var(--accent); color: var(--on-accent); border: 1px solid transparent; }
+    .send { border-radius: 12px; background: var(--accent); color: var(--on-accent); border: 1px solid var(--edge); }
     .send[aria-disabled="true"] { opacity: .5; cursor: default; }
-    footer { flex: none; padding: .45em 1em max(.7em, env(safe-area-inset-bottom)); font-size: .8em; color: var(--soft); }
-    footer label { white-space: nowrap; }
+    .foot { flex: none; padding: .45em 1em max(.7em, env(safe-area-inset-bottom)); font-size: .8em; color: var(--soft); }
+    .foot label { white-space: nowrap; }
     select { max-width: 11em; min-height: 24px; padding: 0 .2em; border: 1px solid var(--line); border-radius: 6px; background: var(--bg); }
 
     @media (max-width: 480px), (max-height: 420px) {
       .root.opened { inset: 0; }
+      .launcher { padding: 1em; border-radius: 50%; }
+      .launcher span { position: absolute; clip-path: inset(50%); white-space: nowrap; }
       .root.opened .panel { width: 100%; height: var(--screen, 100dvh); border: 0; border-radius: 0; }
     }
     @media (prefers-reduced-motion: no-preference) {
@@ -282,6 +286,12 @@
     return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
   }
 
+  /** A date as people write it: "22 November 2026". */
+  function day(iso) {
+    const date = new Date(iso);
+    return Number.isNaN(date.getTime()) ? iso : date.toLocaleDateString("en-GB", { dateStyle: "long", timeZone: "UTC" });
+  }
+
   function tell(name, detail = {}) {
     document.dispatchEvent(new CustomEvent(`backtalk:${name}`, { detail }));
   }
@@ -293,6 +303,7 @@
     let region = [saved.region, settings.region?.toUpperCase(), POLICY.region].find((code) => POLICY.regions[code]);
     let busy = null; // the AbortController of the request under way
     let returnTo = null;
+    let waiting = false;
     let announced = "";
 
     const host = el("backtalk-widget");
@@ -302,7 +313,7 @@
     shadow.adoptedStyleSheets = [sheet];
 
     const launcher = el("button", { class: "launcher", type: "button", "aria-haspopup": "dialog", onclick: () => open() }, icon("chat"), el("span", {}, settings.title));
-    const banner = el("div");
+    const banner = el("div", { class: "alerts" });
     const log = el("div", { role: "log", "aria-label": "Messages" });
     // An answer is written here, unheard, and moves into the log when it is whole: screen readers then read it once.
     const draft = el("div", { "aria-hidden": "true" });
@@ -334,8 +345,8 @@
       "div",
       { class: "panel", role: "dialog", "aria-labelledby": "title", tabindex: "-1", hidden: true },
       el(
-        "header",
-        {},
+        "div",
+        { class: "head" },
         el("h2", { id: "title" }, settings.title),
         el("button", { class: "icon", type: "button", "aria-label": "New conversation", title: "New conversation", onclick: startAgain }, icon("fresh")),
         el("button", { class: "icon", type: "button", "aria-label": "Close", title: "Close", onclick: () => close() }, icon("close")),
@@ -345,15 +356,15 @@
       status,
       form,
       el(
-        "footer",
-        {},
+        "div",
+        { class: "foot" },
         "Information, not a diagnosis. ",
         link("kb", "All articles"),
         ". ",
         el("label", {}, "Phone numbers for ", places),
       ),
     );
-    const root = el("div", { class: `root ${settings.position.includes("left") ? "left" : "right"} ${settings.theme}` }, launcher, panel);
+    const root = el("div", { class: `root ${settings.position.includes("left") ? "left" : "right"} ${/^(light|dark)$/.test(settings.theme) ? settings.theme : "auto"}` }, launcher, panel);
     shadow.append(root);
     // The page's own shortcuts must not fire while somebody types in here.
     for (const type of ["keydown", "keyup", "keypress"]) panel.addEventListener(type, (event) => event.stopPropagation());
@@ -390,15 +401,17 @@
     }
 
     function open({ focus = true } = {}) {
-      if (!panel.hidden) return focus && box.focus();
+      if (!panel.hidden) {
+        if (focus) focusInside();
+        return;
+      }
       const active = document.activeElement;
       returnTo = active && active !== document.body && active !== host ? active : launcher;
       panel.hidden = false;
       launcher.hidden = true;
       root.classList.add("opened");
       fit();
-      // On a touch screen the keyboard would cover half of the panel before anything is read.
-      if (focus) (matchMedia("(pointer: coarse)").matches ? panel : box).focus();
+      if (focus) focusInside();
       // Opened by itself, it must not take the page away from a screen reader.
       panel.setAttribute("aria-modal", String(focus));
       toEnd();
@@ -434,11 +447,21 @@
 
     function online() {
       status.textContent = navigator.onLine ? "You are back online." : "You are offline.";
-      if (navigator.onLine && after.querySelector(".trouble") && !busy) run();
+      if (navigator.onLine && !busy) run();
     }
 
     function toEnd() {
       talk.scrollTop = talk.scrollHeight;
+    }
+
+    /** Scroll to a part of the conversation; scrollIntoView would move the page, too. */
+    function show(node) {
+      talk.scrollTop = node.offsetTop - 16;
+    }
+
+    /** Focus where typing goes on; on a touch screen the keyboard would cover half of the panel before anything is read. */
+    function focusInside() {
+      (matchMedia("(pointer: coarse)").matches ? talk : box).focus({ preventScroll: true });
     }
 
     /** Show the conversation from the beginning: on load, and after "New conversation". */
@@ -452,15 +475,24 @@
       else after.replaceChildren(choices("For example:", settings.starters.split("|").map((text) => text.trim()).filter(Boolean)));
     }
 
+    /** Give up the request under way. */
+    function cancel() {
+      const request = busy;
+      busy = null;
+      waiting = false;
+      request?.abort();
+      draft.replaceChildren();
+      send.removeAttribute("aria-disabled");
+    }
+
     function startAgain() {
-      busy?.abort();
+      cancel();
       messages.length = 0;
       announced = "";
       save();
-      draft.replaceChildren();
       draw();
       status.textContent = "A new conversation.";
-      box.focus();
+      focusInside();
     }
 
     function bubble({ role, content, reply }) {
@@ -492,12 +524,15 @@
             toggle();
             button.focus();
           });
-          const block = button.closest("p, li");
-          if (block.localName === "li") block.append(shown);
-          else block.after(shown);
+          // Right below the sentence: after the last of its marks.
+          let last = button;
+          while (last.nextSibling?.className === "mark") last = last.nextSibling;
+          last.after(shown);
           tell("citation", { n: citation.n });
-          const below = shown.getBoundingClientRect().bottom - talk.getBoundingClientRect().bottom;
-          if (below > 0) talk.scrollTop += below + 12;
+          const view = talk.getBoundingClientRect();
+          const below = shown.getBoundingClientRect().bottom - view.bottom + 12;
+          // As much of it as fits while the mark stays in view.
+          if (below > 0) talk.scrollTop += Math.min(below, button.getBoundingClientRect().top - view.top - 8);
         }
         button.setAttribute("aria-expanded", String(Boolean(shown)));
       }
@@ -507,12 +542,13 @@
     function card(citation, onclose) {
       const sources = citation.sources.map((source) => el("li", {}, link(source.url, source.title), `. ${source.publisher}, ${source.year}`));
       const sure = citation.evidence && `Evidence: ${citation.evidence}. `;
-      const checked = citation.checked && `Checked ${citation.checked}. `;
+      const checked = citation.checked && `Checked ${day(citation.checked)}. `;
       const review = citation.review_status && `${citation.review_status[0].toUpperCase()}${citation.review_status.slice(1)}.`;
       return el(
         "section",
         { class: "card", role: "group", "aria-label": `Source ${citation.n}` },
-        el("h4", {}, link(citation.url, `${citation.title}: ${citation.section}`)),
+        el("h3", {}, link(citation.url, citation.title)),
+        el("p", { class: "quiet" }, citation.section),
         el("blockquote", {}, citation.quote),
         sources.length ? el("ul", {}, ...sources) : null,
         el("p", { class: "quiet" }, sure, checked, review),
@@ -542,7 +578,7 @@
       async function rate(value) {
         line.replaceChildren("Thank you.");
         status.textContent = "Thank you.";
-        box.focus();
+        focusInside();
         tell("feedback", { rating: value });
         const headers = { "content-type": "application/json", ...(settings.key && { authorization: `Bearer ${settings.key}` }) };
         const body = JSON.stringify({ rating: value, consent: false });
@@ -577,16 +613,25 @@
           "div",
           { class: "trouble", role: "alert" },
           el("h3", {}, words),
+          retry ? el("button", { class: "primary", type: "button", onclick: again }, "Try again") : null,
           ...(reason === "refused" ? [] : [el("div", { class: "advice" }, ...blocks(advice, { calls: true }))]),
-          retry ? el("button", { class: "primary", type: "button", onclick: () => run() }, "Try again") : null,
         ),
       );
+      show(after);
       tell("error", { reason });
+    }
+
+    function again() {
+      focusInside();
+      run();
     }
 
     function submit() {
       const text = box.value;
-      if (busy || !text.trim()) return;
+      if (!text.trim()) return;
+      // Sent while an answer is still coming: it goes out right after.
+      waiting = Boolean(busy);
+      if (busy) return;
       box.value = "";
       ask(text);
     }
@@ -598,7 +643,7 @@
       log.append(bubble(messages.at(-1)));
       tell("question");
       save();
-      box.focus({ preventScroll: true });
+      focusInside();
       run();
     }
 
@@ -611,10 +656,18 @@
 
     /** Ask for the answer to the last message. */
     async function run() {
-      if (busy) return;
+      if (busy || messages.at(-1)?.role !== "user") return;
       const request = (busy = new AbortController());
+      const question = log.lastElementChild;
       let text = "";
       let timer = 0;
+      let held = false;
+      // The question moves to the top and stays there, so that the answer is read from its beginning.
+      const hold = () => {
+        if (held) return;
+        show(question);
+        held = Math.abs(talk.scrollTop - question.offsetTop + 16) < 2;
+      };
       const alive = () => {
         clearTimeout(timer);
         timer = setTimeout(() => request.abort(new DOMException("no answer in time", "TimeoutError")), SILENCE_MS);
@@ -624,13 +677,14 @@
         token: ({ text: more }) => {
           text += more;
           draft.replaceChildren(el("div", { class: "message bot", dir: "auto" }, ...blocks(settled(text), { mark: (n) => el("span", { class: "mark" }, String(n)) })));
+          hold();
         },
       };
       after.replaceChildren();
       draft.replaceChildren(el("div", { class: "message bot" }, el("span", { class: "dots" }, el("i"), el("i"), el("i"))));
       status.textContent = "Looking through the articles.";
       send.setAttribute("aria-disabled", "true");
-      log.lastElementChild.scrollIntoView({ block: "start" });
+      hold();
       alive();
       try {
         const reply = await stream({ messages: outgoing(), stream: true, region }, { key: settings.key, signal: request.signal, alive, on });
@@ -640,11 +694,14 @@
         messages.push({ role: "assistant", content: reply.text, reply });
         save();
         log.append(bubble(messages.at(-1)));
+        draft.replaceChildren();
         showAfter(reply);
+        hold();
         status.textContent = "";
         tell("answer", { outcome: reply.outcome, level: reply.escalation.level, citations: reply.citations.length });
       } catch (error) {
         if (busy !== request || !host.isConnected) return;
+        waiting = false;
         explain(error);
       } finally {
         clearTimeout(timer);
@@ -652,6 +709,7 @@
           busy = null;
           draft.replaceChildren();
           send.removeAttribute("aria-disabled");
+          if (waiting) submit();
         }
       }
     }
@@ -675,9 +733,9 @@
     function moveTo(code) {
       region = saved.region = code;
       save();
-      if (busy) return;
+      cancel();
       const last = messages.at(-1);
-      if (after.querySelector(".trouble")) run();
+      if (last?.role === "user") run();
       else if (last?.reply && last.reply.escalation.level !== "none") {
         messages.pop();
         log.lastElementChild.remove();
@@ -686,9 +744,7 @@
     }
 
     function destroy() {
-      const request = busy;
-      busy = null;
-      request?.abort();
+      cancel();
       window.removeEventListener("offline", online);
       window.removeEventListener("online", online);
       window.visualViewport?.removeEventListener("resize", fit);

@@ -83,7 +83,7 @@ def foreign_site(server, foreign_port):
     ).encode()
 
     class Site(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802  the name that http.server asks for
+        def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Security-Policy", policy)

@@ -1,0 +1,138 @@
+"""`backtalk eval`, and the console script: the bot's commands with this one added, since `bot` may not know `evals`."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from bot import cli as bot_cli
+from bot.settings import read_settings
+from ingest.cli import BadInput, write
+
+if TYPE_CHECKING:
+    from evals.suite import Suite
+
+RUN = "run"
+
+
+class _RunByDefault(TyperGroup):
+    """`backtalk eval guardrail --json` means `backtalk eval run guardrail --json`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [RUN, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    add_completion=False,
+    help="Measure the bot. 'backtalk eval SUITE ...' runs suites; 'backtalk eval run --help' lists its options.",
+)
+bot_cli.app.add_typer(app, name="eval")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def main() -> None:
+    """Run the command `backtalk`."""
+    bot_cli.main()
+
+
+@app.command(RUN)
+def run(
+    suites: Annotated[
+        list[str] | None, typer.Argument(help="Names of suites, or paths of suite files; all suites if none is given.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own data for one suite: a JSON Lines file, or a BEIR folder for retrieval.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; an interrupted run there is taken up.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Baseline to compare with, instead of the saved one.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first cases of each suite; gates hold, the baseline is left out.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Cases at a time, except where time is measured.")] = min(4, os.cpu_count() or 1),
+    rescore: Annotated[bool, typer.Option("--rescore", help="Only score again what the finished run in --out observed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run suites, print a table, write results and a report; status 1 when a gate or the baseline is missed."""
+    # Here and below: scipy, the models and Chroma take a second to import, which 'backtalk ask' need not pay.
+    from evals.suite import read_suite, suite_names
+
+    chosen = [read_suite(name) for name in suites or suite_names()]
+    if (data or baseline) and len(chosen) != 1:
+        raise BadInput(f"{'--data' if data else '--baseline'}: name the one suite that it is for")
+    if rescore and (limit or not out):
+        raise BadInput("--rescore: name the finished run with --out, and no --limit")
+    if data:
+        chosen = [chosen[0].on(data)]
+    _check(chosen)
+    from evals.progress import progress_bar
+    from evals.session import evaluate
+    from evals.table import show
+
+    with progress_bar(quiet=as_json) as tick:
+        try:
+            done = evaluate(
+                chosen,
+                read_settings(),
+                folder=out,
+                own_data=data is not None,
+                baseline=baseline,
+                limit=limit,
+                jobs=jobs,
+                tick=tick,
+                rescore=rescore,
+            )
+        except KeyboardInterrupt:
+            print("backtalk: interrupted; what was done is kept: start again with the same --out", file=sys.stderr)  # noqa: T201
+            raise
+    if as_json:
+        write(json.dumps(done.summary, indent=1, ensure_ascii=False))
+    else:
+        show(done.summary)
+        write(f"report: {done.folder / 'report.html'}")
+    for line in done.failures:
+        print(f"gate failed: {line}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(1 if done.failures else 0)
+
+
+@app.command()
+def compare(run_a: Path, run_b: Path, as_json: Json = False) -> None:
+    """Show two finished runs side by side, flipped cases first."""
+    from evals.compare import compare_runs
+    from evals.table import show_comparison
+
+    parts = compare_runs(run_a, run_b)
+    if as_json:
+        write(json.dumps({"suites": [asdict(part) for part in parts]}, indent=1, ensure_ascii=False))
+    else:
+        show_comparison(parts)
+
+
+@app.command()
+def bless(
+    suite: str,
+    why: Annotated[str, typer.Option(help="Why these numbers are accepted; it is kept with them.")],
+    run_folder: Annotated[Path | None, typer.Option("--run", help="Folder of the run; the newest of the suite if not given.")] = None,
+) -> None:
+    """Make a finished run the saved baseline of a suite, which later runs are compared with."""
+    from evals.baseline import bless as save
+
+    done = save(suite, why, run_folder)
+    write(f"{done.path}: {done.cases} cases of {done.run}")
+
+
+def _check(suites: "list[Suite]") -> None:
+    names = [suite.name for suite in suites]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise BadInput(f"{twice}: named twice")
+    missing = next(((suite, path) for suite in suites for path in suite.data if not path.exists()), None)
+    if missing:
+        raise BadInput(f"{missing[1]}: no such file, needed by suite {missing[0].name!r}")

@@ -1,0 +1,82 @@
+"""Writes a run as one HTML file that a clinician can read: headline, gates, slices, failures. It loads nothing from elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, select_autoescape
+
+from evals.catalog import METRICS
+from evals.metrics import risk_coverage_curve
+from evals.run import Row, SuiteRun
+from evals.summary import GateResult
+from evals.table import interval, number
+
+SLICE_METRICS = 4
+"""How many metrics the table of slices shows; all are in `summary.json`."""
+MOST_FAILURES = 400
+CURVE_POINTS = 100
+
+
+def write_report(path: Path, runs: Sequence[SuiteRun], gates: Mapping[str, Sequence[GateResult]], summary: Mapping[str, Any]) -> None:
+    """Write the report; everything that a user or the bot wrote is escaped."""
+    environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((resources.files("evals") / "pages" / "report.html").read_text(encoding="utf-8"))
+    parts = [_part(run, gates[run.suite.name], part) for run, part in zip(runs, summary["suites"], strict=True)]
+    html = template.render(
+        parts=parts,
+        config=summary["config"],
+        passed=all(part["passed"] for part in parts),
+        name=path.parent.name,
+        number=number,
+        interval=interval,
+    )
+    path.write_text(html, encoding="utf-8")
+
+
+def _part(run: SuiteRun, gates: Sequence[GateResult], summary: Mapping[str, Any]) -> dict[str, Any]:
+    failures = [_failure(row) for row in run.rows if not row.scored.passed]
+    return {
+        **summary,
+        "why": run.suite.why,
+        "files": [path.name for path in run.suite.data],
+        "gates": gates,
+        "says": {name: METRICS[name].says for name in run.measure.metrics},
+        "is_share": {
+            name: METRICS[name].how in ("share", "mean") and name not in ("words", "reading_grade") for name in run.measure.metrics
+        },
+        "slice_metrics": [name for name in run.measure.metrics if summary["metrics"][name]["n"]][:SLICE_METRICS],
+        "failures": failures[:MOST_FAILURES],
+        "failures_left_out": max(0, len(failures) - MOST_FAILURES),
+        "curve": _curve(run),
+    }
+
+
+def _failure(row: Row) -> dict[str, Any]:
+    expected = {key: value for key, value in row.case.expected.items() if value not in (None, [], "")}
+    return {
+        "id": row.case.id,
+        "messages": row.case.given["messages"],
+        "expected": "; ".join(f"{key}: {_words(value)}" for key, value in expected.items()),
+        "got": row.scored.got,
+        "why": row.scored.why,
+        "tags": ", ".join(f"{key} {value}" for key, values in row.case.tags.items() for value in values),
+        "citations": row.observed.get("reply", {}).get("citations", []),
+    }
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} ({item})" for key, item in value.items())
+    return " | ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _curve(run: SuiteRun) -> str:
+    """Return the risk-coverage curve as the points of an SVG line in a 100 by 100 box, or '' where it is not measured."""
+    pairs = [(row.scored.scores["risk"][0], bool(row.scored.scores["risk"][1])) for row in run.rows if row.scored.scores.get("risk")]
+    if len(pairs) < 2:
+        return ""
+    points = risk_coverage_curve(pairs)
+    step = max(1, len(points) // CURVE_POINTS)
+    return " ".join(f"{100 * coverage:.1f},{100 - 100 * risk:.1f}" for coverage, risk in [*points[:-1:step], points[-1]])

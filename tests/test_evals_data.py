@@ -1,0 +1,63 @@
+"""The test data stay apart from what is tuned on, and their labels still hold."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rapidfuzz import fuzz, process
+
+from evals.case import read_conversations, read_guardrail, read_questions
+from kb.article import KB_DIR, read_articles
+
+ROOT = KB_DIR.parent
+DATA = ROOT / "evals" / "data"
+TUNED_ON = ROOT / "bot" / "guardrail" / "training" / "data"
+SINGLE = [DATA / "guardrail" / "test-redflags.jsonl", DATA / "guardrail" / "test-benign.jsonl"]
+NEARLY_THE_SAME = 96
+"""Of 100; above it two messages differ by a typing error or a word."""
+
+
+def test_the_bot_knows_nothing_of_the_evals():
+    for package in ("kb", "ingest", "bot"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not re.search(r"evals[./](data|case|suite)|from evals|import evals", path.read_text(encoding="utf-8")), path
+
+
+def test_each_line_of_the_guardrail_data_is_valid():
+    levels = Counter(case.expected["level"] for case in read_guardrail(SINGLE))
+    # One-sided, "at least 99% are caught" needs 299 positives with no miss.
+    assert sum(levels.values()) - levels["none"] >= 299 and levels["none"] >= 299
+    assert read_conversations([DATA / "guardrail" / "test-conversations.jsonl"])
+
+
+def test_no_test_message_was_trained_or_tuned_on():
+    tuned = [(path.name, row["id"], row["text"]) for path in sorted(TUNED_ON.glob("*.jsonl")) for row in _rows(path) if "text" in row]
+    tested = [(case.id, case.messages[-1].content) for case in read_guardrail(SINGLE)]
+    near = process.cdist(
+        [_plain(text) for _, text in tested], [_plain(text) for *_, text in tuned], scorer=fuzz.ratio, score_cutoff=NEARLY_THE_SAME
+    )
+    # Ids only: the messages are blind.
+    assert [(tested[i][0], *tuned[j][:2]) for i, j in zip(*np.nonzero(near), strict=True)] == []
+
+
+@pytest.mark.skipif(not (DATA / "questions.jsonl").is_file(), reason="the questions are not written yet")
+def test_each_question_s_quote_stands_in_its_article():
+    articles = {article.meta.id: " ".join(section.text for section in article.sections) for article in read_articles(KB_DIR)[0]}
+    gone = []
+    for case in read_questions([DATA / "questions.jsonl"]):
+        if case.expected["kind"] == "answerable" and _plain(case.expected["quote"]) not in _plain(
+            articles.get(case.expected["article"], "")
+        ):
+            gone.append(case.id)
+    assert gone == []
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
