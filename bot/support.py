@@ -45,4 +45,5 @@ def _words_to_digits(text: str) -> str:
 
 
 def _denials_differ(sentence: str, span: str) -> bool:
-    return bool(DENIAL.search(sentence)) != bool(DENIAL.search(span))
+    """Return whether one denies more often than the other: "never true that it is not" is no support for "is not"."""
+    return len(DENIAL.findall(sentence)) != len(DENIAL.findall(span))

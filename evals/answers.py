@@ -31,7 +31,7 @@ def score_answer(case: Case, observed: Observed) -> Scored:
     missing = [fact for fact in facts if not states(fact, sentences)]
     hits = [fact for fact in banned if states(fact, sentences)]
     cited = {citation["article_id"] for citation in reply["citations"]}
-    right = case.expected["article"] in cited
+    right = bool(cited & {case.expected["article"], *case.expected["also"]})
     scores = {
         "key_fact_recall": 1 - len(missing) / len(facts) if facts else None,
         "must_not_hit": bool(hits) if banned else None,

@@ -94,6 +94,8 @@ class QuestionRow(_Row):
     quote: str | None = None
     key_facts: list[str] = []
     must_not: list[str] = []
+    also: list[str] = Field(default=[], description="Other articles that answer it too.")
+    overlap: str | None = Field(default=None, description="How many words it shares with the quote: low, some or high.")
     topic: str | None = None
     style: str | None = None
     lang: str | None = None
@@ -201,7 +203,7 @@ def _level_case(
 
 
 def _question_case(row: QuestionRow) -> Case:
-    expected = row.model_dump(include={"kind", "article", "quote", "key_facts", "must_not"})
+    expected = row.model_dump(include={"kind", "article", "also", "quote", "key_facts", "must_not"})
     named = {name: getattr(row, name) for name in ("kind", "topic", "style", "lang")}
     tags: dict[str, tuple[str, ...]] = {name: (value,) for name, value in named.items() if value}
     return Case(row.id, {"messages": [{"role": "user", "content": row.text}]}, expected, tags)

@@ -38,7 +38,12 @@ def read_retrieval(suite: Suite) -> list[Case]:
     questions = [case for case in read_questions(suite.data) if case.expected["kind"] == "answerable"]
     if not questions:
         raise BadInput(f"{suite.data[0]}: no answerable question")
-    return [Case(case.id, case.given, case.expected | {"grades": {case.expected["article"]: 1}}, case.tags) for case in questions]
+    return [
+        Case(
+            case.id, case.given, case.expected | {"grades": dict.fromkeys([case.expected["article"], *case.expected["also"]], 1)}, case.tags
+        )
+        for case in questions
+    ]
 
 
 def open_retrieval(settings: Settings, suite: Suite, tick: Tick | None) -> Opened:

@@ -177,7 +177,7 @@ def _near_duplicates(articles: list[Article], policy: Policy) -> list[Problem]:
     texts = [section.text for _, section in sections]
     if not texts:
         return []
-    scores = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=policy.near_duplicate)
+    scores = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=policy.near_duplicate, workers=-1)
     problems = []
     for i, (article, section) in enumerate(sections):
         for j in range(i):

@@ -6,7 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kb.article import Problem
+from kb.article import SAFE_LOADER, Problem
 
 Kind = Literal["guideline", "systematic_review", "rct", "cohort", "professional_body", "public_health_page", "publication"]
 
@@ -50,8 +50,8 @@ def read_sources(kb: Path) -> tuple[dict[str, Source], dict[str, int], list[Prob
     path = kb / "sources.yaml"
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=SAFE_LOADER)
+        data = yaml.load(text, Loader=SAFE_LOADER)
     except (OSError, UnicodeDecodeError) as error:
         return {}, {}, [Problem("sources.yaml", 1, f"cannot be read: {error}")]
     except yaml.YAMLError as error:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from bot.guardrail.classifier import Classifier, Scores, open_classifier
-from bot.guardrail.language import ENGLISH, detect, is_small_talk, read_foreign
+from bot.guardrail.language import ENGLISH, UNKNOWN, detect, is_small_talk, read_foreign
 from bot.guardrail.matcher import SENTENCE, Finding, find_flags
 from bot.guardrail.normalise import normalise
 from bot.guardrail.window import conversation_text
@@ -25,7 +25,7 @@ from kb.red_flags import LEVELS, Code, Level
 TAKE_BACK = re.compile(
     r"\b(sorry|i meant|meant to|typo|auto-?(correct|format)\w*|wrong (word|chat|window)|misread|mistyped|misunderst\w+|i was wrong|correction|to clarify|should('ve| have) (said|explained|mentioned)|explained (it |that )?(badly|wrong)|my english|"
     r"that was (in|years|months|last|when|my|about|a )|years ago|months ago|long ago|not me|wasn't me|isn't me|was talking about|"
-    r"(rang|called|phoned|went to) (111|999|911|urgent care|the (doctor|gp|hospital|surgery|midwife))|before my (operation|surgery|op)|counted|"
+    r"(rang|called|phoned|went to) (\d{3}|urgent care|the (doctor|gp|hospital|surgery|midwife))|before my (operation|surgery|op)|counted|"
     r"(been|was|were|got) (seen|scanned|checked|examined|assessed|discharged|cleared|operated|treated|told)|scan(ned)?|mri|x-?ray|a&e|hospital|gp|doctor|consultant|midwife|surgeon|ambulance|"
     r"(all|completely|fully|back to) (gone|normal|clear|fine|settled|better)|feeling('s| is| has)? (back|come back|returned)|works? (fine|normally) again)\b",
     re.IGNORECASE,
@@ -81,8 +81,9 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
     users = [i for i, message in enumerate(messages) if message.role == "user"][-MAX_TURNS:]
     for position, i in enumerate(users):
         text = messages[i].content
-        language = detect(text)
-        seen, doubtful = _read_message(text, classifier, limits) if language == ENGLISH else (None, None)
+        language = detect(normalise(text))
+        # Odd English may look like a language that we do not know; it is read all the same.
+        seen, doubtful = _read_message(text, classifier, limits) if language in (ENGLISH, UNKNOWN) else (None, None)
         seen, language = _with_foreign(text, seen, language)
         together: Scores | None = None
         if position and language == ENGLISH:
@@ -132,7 +133,9 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     parts = _parts(plain)
     scores = classifier.score([plain[:2000], *parts])
     whole = scores[0]
-    rules = [finding for finding in find_flags(text) if max(s.flagged for s in scores) >= limits.rule]
+    # A plainly worded emergency stands whatever the classifier says; for lesser rules it is a second look.
+    doubted = max(score.flagged for score in scores) < limits.rule
+    rules = [finding for finding in find_flags(text) if finding.level == "emergency" or not doubted]
     best: Scores | None = whole if whole.flagged >= limits.message else None
     strong = [(s, part) for s, part in zip(scores[1:], parts, strict=True) if s.flagged >= limits.sentence]
     if strong:
