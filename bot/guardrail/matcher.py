@@ -35,7 +35,7 @@ HYPOTHETICAL = re.compile(
 )
 HISTORICAL = re.compile(
     r"\b((\d+|a few|some|many|several|two|three|four|five|six|seven|eight|nine|ten|twenty|a couple of) (years|yrs|decades) ago|years (ago|back)|in (19|20)\d\d|back in|as a (kid|child|teenager|student)|when i was (a |young|little|\d)|"
-    r"used to|last (year|summer|winter|spring|autumn)|all (fine|better|good|clear|sorted|settled|healed) now|fully (recovered|healed|better|gone)|has (since )?(healed|resolved|gone completely)|long gone|in the past|previously had|once had)\b"
+    r"used to|last (year|summer|winter|spring|autumn)|all (fine|better|good|clear|sorted|settled|healed) now|fully (recovered|healed|better|gone)|(normal|fine|gone|right as rain) (again )?(once|as soon as|when|after|by) (i|the)\b.{0,12}(stood|walk\w*|mov\w*|got (up|off)|car park)?|has (since )?(healed|resolved|gone completely)|long gone|in the past|previously had|once had)\b"
 )
 ONGOING = re.compile(
     r"\b(now|again|today|since|this (week|morning|time)|still|came back|is back|started|currently|yesterday|lately|at the moment|ongoing|keeps?)\b"

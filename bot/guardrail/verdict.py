@@ -45,6 +45,7 @@ class Thresholds(BaseModel):
     conversation: float
     context: float
     rule: float
+    rule_emergency: float
     retraction: float
     retraction_without_words: float
     doubt: float
@@ -133,9 +134,9 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     parts = _parts(plain)
     scores = classifier.score([plain[:2000], *parts])
     whole = scores[0]
-    # A plainly worded emergency stands whatever the classifier says; for lesser rules it is a second look.
-    doubted = max(score.flagged for score in scores) < limits.rule
-    rules = [finding for finding in find_flags(text) if finding.level == "emergency" or not doubted]
+    # For plain rules the classifier is a second look; an emergency falls only where it is as sure as it can be.
+    likely = max(score.flagged for score in scores)
+    rules = [f for f in find_flags(text) if likely >= (limits.rule_emergency if f.level == "emergency" else limits.rule)]
     best: Scores | None = whole if whole.flagged >= limits.message else None
     strong = [(s, part) for s, part in zip(scores[1:], parts, strict=True) if s.flagged >= limits.sentence]
     if strong:
