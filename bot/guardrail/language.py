@@ -102,10 +102,11 @@ def read_foreign(text: str, language: str) -> Foreign:
     """
     plain = clean(text).lower().replace("’", "'")
     codes = [language] if language in read_languages() else []
-    # Hindi and Urdu, and their like, are often typed in Latin letters; their romanised danger words are looked for everywhere.
+    # Hindi and Urdu, and their like, are often typed in Latin letters: looked for wherever English words are few.
     words = set(WORD.findall(plain))
-    codes += [c for c, vocabulary in _function_words().items() if c not in codes and len(words & vocabulary) >= 2]
-    codes += [c for c in ("hi", "ur", "bn", "ar", "ru", "uk", "zh", "ja") if c in read_languages() and c not in codes]
+    codes += [c for c, vocabulary in _function_words().items() if c not in codes and words & vocabulary]
+    if not _is_english(words):
+        codes += [c for c in ("hi", "ur", "bn", "ar", "ru", "uk", "zh", "ja") if c in read_languages() and c not in codes]
     level: Level = "none"
     found: list[Code] = []
     evidence = ""
