@@ -29,7 +29,7 @@ INTRO = """
 """
 # Drawn, not emoji: a machine without an emoji font must still show a warning sign.
 ICON = (
-    '<svg aria-hidden="true" width="22" height="22" viewBox="0 0 24 24" style="vertical-align:-4px" fill="none" stroke="currentColor" '
+    '<svg aria-hidden="true" width="22" height="22" viewBox="0 0 24 24" style="display:inline;vertical-align:-4px" fill="none" stroke="currentColor" '
     'stroke-width="2.4" stroke-linecap="round" stroke-linejoin="round"><path d="M12 3 2.5 20h19z"/><path d="M12 10v4.5M12 17.6v.1"/></svg>'
 )
 CSS = """

@@ -17,7 +17,16 @@ from rapidfuzz import fuzz, process
 
 from kb.article import KB_DIR, Article, Problem, read_articles
 from kb.imported import read_imported
+from kb.red_flags import read_policy as read_policy_of_flags
 from kb.sources import Source, read_sources
+
+# An article on a red flag must send people where the policy does, or higher.
+ACTION_WORDS = {
+    "none": ("",),
+    "see_doctor": ("doctor", "gp", "appointment", "emergency", "same day"),
+    "urgent": ("same day", "today", "emergency"),
+    "emergency": ("emergency", "ambulance"),
+}
 
 
 class Forbidden(BaseModel):
@@ -117,6 +126,16 @@ def _vet_article(article: Article, sources: dict[str, Source], policy: Policy, t
         add(at["review_due"], f"review_due: {meta.review_due} is past; check the article against its sources", policy.overdue)
     if meta.status == "clinician-reviewed" and not (meta.reviewed_by and meta.reviewed_on):
         add(at["status"], "status: 'clinician-reviewed' needs reviewed_by and reviewed_on of a real person")
+    whole = " ".join(sentence.text for section in article.sections for sentence in section.sentences).lower()
+    for code in meta.red_flags:
+        flag = read_policy_of_flags().flags.get(code)  # type: ignore[call-overload]
+        if flag is None:
+            add(at["red_flags"], f"red_flags: no such flag {code!r} in red_flags.yaml")
+        elif not any(word in whole for word in ACTION_WORDS[flag.level]):
+            add(
+                at["red_flags"],
+                f"red_flags: {code!r} is {flag.level} in red_flags.yaml, but the text never says {ACTION_WORDS[flag.level][0]!r}",
+            )
     low, high = policy.section_words
     for section in article.sections:
         words = len(section.text.split())

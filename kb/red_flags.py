@@ -1,6 +1,7 @@
 """Reads the safety policy, `red_flags.yaml`: levels, flags, their wording and the numbers to call by region."""
 
 import datetime as dt
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -67,6 +68,9 @@ class Flag(_Strict):
     name: str
     level: Level
     ask: str = Field(description="The one question that decides a doubtful case.")
+    needs: re.Pattern[str] | None = Field(
+        default=None, description="A message without these words is not about this flag, whatever the classifier says."
+    )
     lead: str | None = None
     detail: str | None = None
     why: str

@@ -127,3 +127,9 @@ def test_the_published_schemas_are_current():
 
     for name, text in schemas().items():
         assert (KB_DIR / "schema" / name).read_text(encoding="utf-8") == text, "run 'python -m kb.schema'"
+
+
+def test_an_article_on_a_red_flag_agrees_with_the_policy(tiny_kb):
+    front = "safety_net: help#when-should-you-get-help"
+    assert any("no such flag 'nonsense'" in p for p in edit(tiny_kb, "heat", front, f"{front}\nred_flags: [nonsense]"))
+    assert any("'cauda_equina' is emergency" in p for p in edit(tiny_kb, "heat", "[nonsense]", "[cauda_equina]"))

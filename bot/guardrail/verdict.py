@@ -20,7 +20,7 @@ from bot.guardrail.matcher import SENTENCE, Finding, find_flags
 from bot.guardrail.normalise import normalise
 from bot.guardrail.window import conversation_text
 from bot.turn import FlagFound, Message, Verdict
-from kb.red_flags import LEVELS, Code, Level
+from kb.red_flags import LEVELS, Code, Level, read_policy
 
 TAKE_BACK = re.compile(
     r"\b(sorry|i meant|meant to|typo|auto-?(correct|format)\w*|wrong (word|chat|window)|misread|mistyped|misunderst\w+|i was wrong|correction|to clarify|should('ve| have) (said|explained|mentioned)|explained (it |that )?(badly|wrong)|my english|"
@@ -146,12 +146,24 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     if best is None and not rules:
         return None, _codes(whole, limits)[0] if whole.flagged >= limits.doubt else None
     level: Level = _level(best, limits) if best else "none"
-    codes: list[Code] = list(_codes(best, limits)) if best else []
+    named = _codes(best, limits) if best else ()
+    fitting = [code for code in named if _fits(code, plain)]
+    if best and not fitting:
+        # The likeliest flag cannot be meant; what is left is that something needs a look.
+        level, fitting = ("urgent" if level == "emergency" else level), [] if rules else ["other"]
+        if rules:
+            level = "none"
+    # What a rule names comes first: its words are the ones that are shown.
+    ranked = sorted(rules, key=lambda finding: -LEVELS.index(finding.level))
+    codes: list[Code] = list(dict.fromkeys([*(finding.code for finding in ranked), *fitting]))
     for finding in rules:
         level = max(level, finding.level, key=LEVELS.index)
-        if finding.code not in codes:
-            codes.append(finding.code)
     return _Seen(level, tuple(codes), _evidence(text, plain, parts, scores[1:], rules)), None
+
+
+def _fits(code: Code, text: str) -> bool:
+    needs = read_policy().flags[code].needs
+    return needs is None or bool(needs.search(text.lower()))
 
 
 def _parts(text: str) -> list[str]:
