@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pytest
 from rapidfuzz import fuzz, process
 
 from evals.case import read_conversations, read_guardrail, read_questions
@@ -43,7 +42,6 @@ def test_no_test_message_was_trained_or_tuned_on():
     assert [(tested[i][0], *tuned[j][:2]) for i, j in zip(*np.nonzero(near), strict=True)] == []
 
 
-@pytest.mark.skipif(not (DATA / "questions.jsonl").is_file(), reason="the questions are not written yet")
 def test_each_question_s_quote_stands_in_its_article():
     articles = {article.meta.id: " ".join(section.text for section in article.sections) for article in read_articles(KB_DIR)[0]}
     gone = []
