@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install chat test lint format eval bench clean guardrail-model
+.PHONY: help install chat test lint format eval bench clean guardrail-model adapter head
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,14 +34,21 @@ format: install ## put the code into the house form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-eval: install ## run the eval suites
-	$(BIN)/backtalk eval
+eval: install ## run the eval suites on the bot and the baselines, and write evals/RESULTS.md
+	$(BIN)/backtalk eval --baselines --results evals/RESULTS.md
 
 bench: install ## measure speed and memory
 	$(BIN)/python -m evals.bench
 
 guardrail-model: install ## train the guardrail's classifier anew (about half an hour on two cores)
 	$(BIN)/python -m bot.guardrail.training.train
+
+adapter: install ## tune the sentence encoder to the labelled questions anew (about a quarter of an hour on two cores)
+	$(BIN)/python -m ingest.training.train
+
+head: install ## fit anew what tells answerable questions from others (after make adapter)
+	$(BIN)/backtalk ingest
+	$(BIN)/python -m bot.training.head
 
 clean: ## remove what install, ingest and the tests made
 	rm -rf $(VENV) .backtalk .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info evals/runs

@@ -1,74 +1,97 @@
-"""Writes the answer from the passages: by choosing vetted sentences, or with a chat model that may only use them."""
+"""Writes the extractive answer: chooses vetted sentences for the question and puts them in a natural order."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict
 
 from bot.turn import Draft, DraftSentence, Passage, Retrieved
 from ingest.embed import Vectors
-from ingest.index import Index
-
-WORDS_MAX = 150
-WORDS_ENOUGH = 95
-SENTENCES_MAX = 8
-HELP = re.compile(r"\b(see a|see your|call|get help|doctor|gp|emergency|same day|midwife|pharmacist)\b", re.IGNORECASE)
-SURE = re.compile(
-    r"\b(evidence|trial|trials|study|studies|review|reviews|guideline|guidelines|certain|certainty|proof|proven)\b", re.IGNORECASE
-)
 
 
-def extract(retrieved: Retrieved, index: Index, query_vector: Vectors, *, near_best: float) -> Draft:
+class Composition(BaseModel):
+    """`answer.yaml`, read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words_max: int
+    words_enough: int
+    sentences_max: int
+    passage: float
+    lead: float
+    margin: float
+    repeats: float
+
+
+@lru_cache(maxsize=1)
+def read_composition(path: Path = Path(__file__).parent / "answer.yaml") -> Composition:
+    """Read how answers are put together."""
+    return Composition.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def extract(retrieved: Retrieved, how: Composition | None = None) -> Draft:
     """Choose vetted sentences that answer the question, in a natural order, 40 to 150 words.
 
-    The best section leads with its first sentence (it answers its heading) and is followed by its sentences nearest to the
-    question in their own order; other sections add only what is near the question and not said yet.
+    The sentences nearest to the question win, whichever passage they stand in, the better passages first. A message of several questions
+    gets its share of words for each.
     """
-    passages = [p for p in retrieved.passages if p.score >= near_best * retrieved.passages[0].score]
-    vectors = index.sentence_vectors([p.chunk.id for p in passages])
+    how = how or read_composition()
+    parts = retrieved.parts or (retrieved,)
+    vectors = {key: vector for part in parts for key, vector in part.sentences.items()}
     chosen: list[tuple[Passage, int]] = []
-    used = 0
-    for passage, number in _ranked(passages, vectors, query_vector):
-        sentence = passage.chunk.sentences[number]
-        size = len(sentence.text.split())
-        if used + size > WORDS_MAX or len(chosen) >= SENTENCES_MAX:
-            continue
-        foreign = passage.rank > 1
-        if foreign and (used >= WORDS_ENOUGH or _repeats(vectors[passage.chunk.id, number], [vectors[p.chunk.id, n] for p, n in chosen])):
-            continue
-        chosen.append((passage, number))
-        used += size
+    for part in parts:
+        chosen += _choose(part, how, vectors, chosen, room=how.words_max // len(parts))
     return Draft(tuple(_ordered(chosen)))
 
 
-def _ranked(passages: Sequence[Passage], vectors: dict[tuple[str, int], Vectors], query: Vectors) -> list[tuple[Passage, int]]:
-    """Return (passage, sentence) candidates, the most useful first."""
-    scored = []
-    for passage in passages:
+def _choose(
+    part: Retrieved, how: Composition, vectors: Mapping[tuple[str, int], Vectors], before: Sequence[tuple[Passage, int]], *, room: int
+) -> list[tuple[Passage, int]]:
+    chosen: list[tuple[Passage, int]] = []
+    used = 0
+    best: float | None = None
+    for value, passage, number in _valued(part, how):
+        size = len(passage.chunk.sentences[number].text.split())
+        best = value if best is None else best
+        enough = min(how.words_enough, room)
+        if len(chosen) >= how.sentences_max or (used >= enough and value < best - how.margin):
+            break
+        if chosen and used + size > room:
+            continue
+        key = (passage.chunk.id, number)
+        said = [vectors[p.chunk.id, n] for p, n in [*before, *chosen]]
+        if any((p.chunk.id, n) == key for p, n in before) or any(float(np.dot(vectors[key], other)) > how.repeats for other in said):
+            continue
+        chosen.append((passage, number))
+        used += size
+    return chosen
+
+
+def _valued(part: Retrieved, how: Composition) -> list[tuple[float, Passage, int]]:
+    """Return (value, passage, sentence) candidates, the most useful first."""
+    top = part.passages[0].score
+    out = []
+    for passage in part.passages:
         for number, sentence in enumerate(passage.chunk.sentences):
-            if sentence.is_lead or (passage.chunk.id, number) not in vectors:
+            vector = part.sentences.get((passage.chunk.id, number))
+            if sentence.is_lead or vector is None:
                 continue
-            near = float(np.dot(vectors[passage.chunk.id, number], query[0]))
-            lead = 0.5 if number == 0 else 0.0
-            home = 1.0 if passage.rank == 1 else 0.0
-            if not home and near < 0.45 and number:
-                continue
-            if not home and passage.similarity < 0.55:
-                continue
-            scored.append((home + lead * (0.6 if not home else 1.0) + near, -passage.rank, -number, passage, number))
-    return [(passage, number) for _, _, _, passage, number in sorted(scored, key=lambda row: row[:3], reverse=True)]
+            value = float(np.dot(vector, part.vector[0])) - how.passage * (top - passage.score)
+            if passage.rank == 1 and number == 0:
+                value += how.lead
+            out.append((value, passage, number))
+    return sorted(out, key=lambda row: (-row[0], row[1].rank, row[2]))
 
 
-def _repeats(vector: Vectors, others: list[Vectors]) -> bool:
-    return any(float(np.dot(vector, other)) > 0.80 for other in others)
-
-
-def _ordered(chosen: list[tuple[Passage, int]]) -> list[DraftSentence]:
-    """Order by passage, then by place in it, and put a list's lead-in before its items."""
-    rank = {p.chunk.id: position for position, p in reversed(list(enumerate(p for p, _ in chosen)))}
+def _ordered(chosen: Sequence[tuple[Passage, int]]) -> list[DraftSentence]:
+    """Order by passage, the one with the best sentence first, then by place in it; a list's lead-in comes before its items."""
+    place = {p.chunk.id: position for position, p in reversed(list(enumerate(p for p, _ in chosen)))}
     out: list[DraftSentence] = []
     last_lead: tuple[str, int] | None = None
-    for passage, number in sorted(chosen, key=lambda pair: (rank[pair[0].chunk.id], pair[1])):
+    for passage, number in sorted(chosen, key=lambda pair: (place[pair[0].chunk.id], pair[1])):
         chunk = passage.chunk
         sentence = chunk.sentences[number]
         if sentence.is_item:

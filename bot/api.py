@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from importlib import resources
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -15,15 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from bot.errors import ApiError, error_response
 from bot.feedback import feedback_router
 from bot.guardrail.classifier import open_classifier
 from bot.guardrail.verdict import read_thresholds
-from bot.limit import open_limiter
+from bot.headers import READING, SecurityHeaders
+from bot.limit import MAX_BODY, MAX_CONVERSATION, BodyLimit, Limiter
+from bot.mcp_api import mcp_route, mcp_server
 from bot.metrics import Metrics, metrics_router
 from bot.open import open_chain
 from bot.openai_api import openai_router
-from bot.pages import render_article, render_kb_index
+from bot.pages import TOPICS, render_api, render_article, render_kb_index
+from bot.render import page_file
 from bot.settings import Settings
+from bot.topics import narrow
 from bot.turn import MAX_CHARACTERS, MAX_MESSAGES, Message, Reply
 from bot.widget.router import widget_router
 from ingest.index import BadIndex
@@ -31,17 +35,6 @@ from kb.red_flag_rules import read_rules
 from kb.red_flags import read_policy
 
 log = logging.getLogger(__name__)
-MAX_BODY = 2_000_000
-CODES = {
-    400: "bad_request",
-    401: "unauthorized",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "too_large",
-    422: "invalid",
-    429: "too_many",
-    503: "unavailable",
-}
 
 
 class ChatRequest(BaseModel):
@@ -52,55 +45,55 @@ class ChatRequest(BaseModel):
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool = False
     region: str | None = Field(default=None, max_length=8)
+    topics: list[str] = Field(default_factory=list, max_length=20, description="Answer from these topics of /kb only; all if empty.")
 
 
-class ApiError(Exception):
-    """An error for the caller: status, message, and the field at fault if there is one."""
+def create_app(settings: Settings, *, root_path: str = "") -> FastAPI:
+    """Build the web application; models and index are opened when it starts.
 
-    def __init__(self, status: int, message: str, field: str | None = None) -> None:
-        """Keep what the JSON will say."""
-        super().__init__(message)
-        self.status, self.message, self.field = status, message, field
-
-
-def error_response(status: int, message: str, field: str | None = None) -> JSONResponse:
-    """Return the one JSON error shape."""
-    body: dict[str, Any] = {"code": CODES.get(status, "error"), "message": message}
-    if field:
-        body["field"] = field
-    return JSONResponse({"error": body}, status_code=status)
-
-
-def create_app(settings: Settings) -> FastAPI:
-    """Build the web application; models and index are opened when it starts."""
+    Args:
+        settings: as read.
+        root_path: the path that a proxy puts before ours, such as /backtalk.
+    """
     chain = open_chain(settings)
     retriever = chain.open_retriever
 
     @asynccontextmanager
     async def warm(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(chain.respond, [Message(role="user", content="Is running bad for my back?")])
-        yield
+        async with assistants.session_manager.run():
+            yield
 
-    app = FastAPI(title="Backtalk", version="0.1.0", lifespan=warm, docs_url="/docs", redoc_url=None)
+    # FastAPI's own page of the interface loads its scripts from elsewhere; ours is below.
+    app = FastAPI(title="Backtalk", version="0.1.0", lifespan=warm, docs_url=None, redoc_url=None, root_path=root_path)
     app.state.chain = chain
     origins = [origin.strip().rstrip("/") for origin in settings.allowed_origins.split(",") if origin.strip()]
+    too_large = error_response(413, f"a request may have at most {MAX_BODY} bytes")
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY, refusal=too_large)
     # Always installed, also with no origin: without it Gradio would mirror any origin.
     app.add_middleware(
         CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"]
     )
+    app.add_middleware(SecurityHeaders, origins=origins)
     _handle_errors(app)
-    _headers(app, origins)
     metrics = Metrics()
     app.include_router(metrics_router(metrics))
-    allowed = [Depends(open_limiter(settings))]
+    app.state.metrics, app.state.limiter = metrics, Limiter(settings)
+    allowed = [Depends(app.state.limiter)]
     app.include_router(openai_router(chain, check=_check, count=metrics.count), dependencies=allowed)
     app.include_router(feedback_router(settings.index / "feedback.sqlite"), dependencies=allowed)
     app.include_router(widget_router(region=settings.region))
+    assistants = mcp_server(chain, count=metrics.count, check=_check)
+    app.router.routes.append(mcp_route(assistants, allow=app.state.limiter))
 
     @app.post("/api/chat", response_model=Reply, dependencies=allowed, summary="Answer the last message of a conversation")
     def chat(body: ChatRequest) -> Response:
         _check(body.messages)
-        reply = chain.respond(body.messages, region=body.region)
+        unknown = set(body.topics) - set(TOPICS)
+        if unknown:
+            raise ApiError(422, f"there is no topic {min(unknown)!r}; there are {', '.join(TOPICS)}", "topics")
+        answering = narrow(chain, body.topics) if body.topics else chain
+        reply = answering.respond(body.messages, region=body.region)
         metrics.count(reply)
         if body.stream:
             return StreamingResponse(_events(reply), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -109,20 +102,26 @@ def create_app(settings: Settings) -> FastAPI:
             return error_response(503, reply.text)
         return JSONResponse(reply.model_dump(mode="json"))
 
+    reading = {"Content-Security-Policy": READING}
+
     @app.get("/kb", response_class=HTMLResponse, summary="Every article")
     def kb_index() -> Response:
-        return HTMLResponse(render_kb_index(retriever().index))
+        return HTMLResponse(render_kb_index(retriever().index), headers=reading)
 
     @app.get("/kb/{article_id}", response_class=HTMLResponse, summary="An article, with its sources, dates and review status")
     def article(article_id: str) -> Response:
         page = render_article(retriever().index, article_id)
         if page is None:
             raise ApiError(404, "there is no such article")
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers=reading)
+
+    @app.get("/docs", include_in_schema=False)
+    def describe() -> Response:
+        return HTMLResponse(render_api(app.openapi()), headers=reading)
 
     @app.get("/site.css", include_in_schema=False)
     def stylesheet() -> Response:
-        return Response((resources.files("bot") / "pages" / "site.css").read_text(encoding="utf-8"), media_type="text/css")
+        return Response(page_file("site.css"), media_type="text/css")
 
     @app.get("/healthz", summary="Alive")
     def healthz() -> dict[str, str]:
@@ -156,6 +155,8 @@ def _check(messages: Sequence[Message]) -> None:
     for i, message in enumerate(messages):
         if len(message.content) > MAX_CHARACTERS * (1 if message.role == "user" else 4):
             raise ApiError(413, f"a message may have at most {MAX_CHARACTERS} characters", f"messages.{i}.content")
+    if sum(len(message.content) for message in messages) > MAX_CONVERSATION:
+        raise ApiError(413, f"a conversation may have at most {MAX_CONVERSATION} characters", "messages")
 
 
 def _events(reply: Reply) -> Iterator[str]:
@@ -200,18 +201,3 @@ def _handle_errors(app: FastAPI) -> None:
     async def broken(_: Request, error: Exception) -> JSONResponse:
         log.error("request failed: %s", type(error).__name__)
         return error_response(500, "something went wrong here")
-
-
-def _headers(app: FastAPI, origins: list[str]) -> None:
-    ancestors = " ".join(["'self'", *origins])
-
-    @app.middleware("http")
-    async def secure(request: Request, call_next: Any) -> Response:
-        length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY:
-            return error_response(413, f"a request may have at most {MAX_BODY} bytes")
-        response: Response = await call_next(request)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        response.headers.setdefault("Content-Security-Policy", f"frame-ancestors {ancestors}")
-        return response

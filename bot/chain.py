@@ -27,8 +27,11 @@ from kb.languages import read_languages
 from kb.red_flags import read_policy
 
 log = logging.getLogger(__name__)
+DECLINED = {"out_of_scope": "declined_scope", "diagnosis": "declined_diagnosis", "prescription": "declined_prescription"}
+"""What the head may find a question to be, and the reply that declines it."""
 Opener = Callable[[], Retriever]
 Writer = Callable[[Retrieved, Sequence[Message]], Draft | None]
+Opinion = Callable[[Verdict, Sequence[Message]], Verdict]
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,17 @@ def read_replies() -> dict[str, str]:
 class Chain:
     """The line with its parts joined. `open_retriever` is called each turn, so that a new index is picked up."""
 
-    def __init__(self, open_retriever: Opener, *, write: Writer | None = None, model: str = "extractive", region: str = "ZZ") -> None:
-        """Join the steps; `write` is the chat model's step, None for extractive answers only."""
+    def __init__(
+        self,
+        open_retriever: Opener,
+        *,
+        write: Writer | None = None,
+        second_opinion: Opinion | None = None,
+        model: str = "extractive",
+        region: str = "ZZ",
+    ) -> None:
+        """Join the steps; `write` and `second_opinion` are the chat model's, None for extractive answers and the own guardrail only."""
+        self.second_opinion = second_opinion
         self.open_retriever = open_retriever
         self.write = write
         self.model = model
@@ -90,6 +102,8 @@ class Chain:
         """Judge the conversation, before anything else."""
         started = time.perf_counter()
         verdict = check_message(turn.messages)
+        if self.second_opinion:
+            verdict = self.second_opinion(verdict, turn.messages)
         scope = classify(turn.messages[-1].content)
         return _timed(replace(turn, verdict=verdict, scope=scope), "guardrail", started)
 
@@ -120,7 +134,9 @@ class Chain:
         if turn.retrieved is None or turn.retriever is None:
             return turn
         started = time.perf_counter()
-        found, retriever = turn.retrieved, turn.retriever
+        found = turn.retrieved
+        if kind := declined(found):
+            return _timed(replace(turn, outcome="declined", text=replies[kind]), "answer", started)
         if not found.passages or found.answerable < read_weights().threshold:
             nearest = suggestions(found, turn.messages)
             offer = "\n\n" + replies["no_answer_nearest"] + "\n" + "\n".join(f"- {q}" for q in nearest) if nearest else ""
@@ -129,7 +145,7 @@ class Chain:
             )
         draft = self.write(found, turn.messages) if self.write else None
         if draft is None:
-            draft = extract(found, retriever.index, retriever.embed(found.query), near_best=read_weights().near_best)
+            draft = extract(found)
         return _timed(replace(turn, draft=draft, model=draft.model), "answer", started)
 
     def cite(self, turn: Turn) -> Turn:
@@ -195,6 +211,15 @@ def question_for(verdict: Verdict, region: str | None) -> str:
     policy = read_policy()
     flag = policy.flags[verdict.doubtful] if verdict.doubtful else policy.flags["other"]
     return flag.ask.format(**policy.region(region).model_dump())
+
+
+def declined(retrieved: Retrieved) -> str:
+    """Return the name of the reply that declines what was asked, or '' where it is a question for the articles."""
+    weights = read_weights()
+    if retrieved.kinds.get("out_of_scope", 0.0) >= weights.off_topic:
+        return DECLINED["out_of_scope"]
+    kind = max(retrieved.kinds, key=lambda name: retrieved.kinds[name], default="")
+    return DECLINED.get(kind, "") if retrieved.answerable < weights.threshold else ""
 
 
 def suggestions(retrieved: Retrieved, messages: Sequence[Message], limit: int = 3) -> list[str]:

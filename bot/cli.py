@@ -17,8 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from bot.settings import BadSetting, Settings, read_settings
 from bot.turn import MAX_CHARACTERS, MAX_MESSAGES, Message, Reply
-from ingest.cli import BadInput, fail, write
-from ingest.index import BadIndex, Store
+from ingest.cli import BadInput, Engine, fail, write
+from ingest.index import KEPT_BUILDS, BadIndex, Store
 
 SETTINGS_HELP = "Settings come from options, then the environment, then .env: " + "; ".join(
     f"BACKTALK_{name.upper()}: {field.description}" for name, field in Settings.model_fields.items()
@@ -30,6 +30,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+index_app = typer.Typer(help="The builds of the index: list them, make one live, delete old ones.", no_args_is_help=True)
+app.add_typer(index_app, name="index")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 KbOption = Annotated[Path | None, typer.Option("--kb", help="Folder of the knowledge base.")]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Folder of the index.")]
@@ -139,6 +141,7 @@ def ingest(
     kb: KbOption = None,
     index: IndexOption = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Embed everything anew.")] = False,
+    engine: Annotated[Engine, typer.Option("--engine", help="Where to embed: here, or on a Ray cluster (extra 'ray').")] = "local",
     as_json: Json = False,
 ) -> None:
     """Vet, chunk, embed and store; only what changed is embedded."""
@@ -148,12 +151,46 @@ def ingest(
     settings = read_settings(kb=kb, index=index)
     store = Store(settings.index, url=settings.chroma_url)
     try:
-        report, vetted = run(settings.kb, store, model=settings.embedding_model, rebuild=rebuild, reviewed_only=settings.reviewed_only)
+        report, problems = run(
+            settings.kb,
+            store,
+            model=settings.embedding_model,
+            rebuild=rebuild,
+            reviewed_only=settings.reviewed_only,
+            engine=engine,
+        )
     except ValueError as error:
         raise BadInput(str(error)) from error
     except OSError as error:
         raise BadInput(f"{settings.index}: cannot be written: {error}") from error
-    raise SystemExit(print_report(report, vetted, as_json=as_json))
+    raise SystemExit(print_report(report, problems, as_json=as_json))
+
+
+@index_app.command("list")
+def index_list(index: IndexOption = None, as_json: Json = False) -> None:
+    """Show the builds of the index, oldest first; '*' marks the live one."""
+    from ingest.cli import list_builds
+
+    list_builds(_store(read_settings(index=index)), as_json=as_json)
+
+
+@index_app.command("use")
+def index_use(build: str, index: IndexOption = None) -> None:
+    """Make BUILD the live one, without downtime: to roll back, or to go forward again."""
+    from ingest.cli import use_build
+
+    use_build(_store(read_settings(index=index)), build)
+
+
+@index_app.command("prune")
+def index_prune(
+    keep: Annotated[int, typer.Option(min=0, help="How many of the newest builds to keep, besides the live one.")] = KEPT_BUILDS,
+    index: IndexOption = None,
+) -> None:
+    """Delete older builds, and what interrupted ones left."""
+    from ingest.cli import prune_builds
+
+    prune_builds(_store(read_settings(index=index)), keep=keep)
 
 
 @app.command()
@@ -161,13 +198,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    root_path: Annotated[str, typer.Option(help="Path that a proxy puts before ours, such as /backtalk.")] = "",
     kb: KbOption = None,
     index: IndexOption = None,
 ) -> None:
     """Serve the chat page, the HTTP API and the widget; builds the index first if there is none."""
     from bot.serve import serve as run
 
-    run(read_settings(kb=kb, index=index), host=host, port=port, open_browser=open_browser)
+    run(read_settings(kb=kb, index=index), host=host, port=port, open_browser=open_browser, root_path=root_path)
 
 
 def as_text(reply: Reply) -> str:
@@ -181,6 +219,10 @@ def as_text(reply: Reply) -> str:
     if reply.follow_ups:
         lines.append("\nYou could also ask: " + " · ".join(reply.follow_ups))
     return "\n".join(lines)
+
+
+def _store(settings: Settings) -> Store:
+    return Store(settings.index, url=settings.chroma_url)
 
 
 def _message(text: str) -> Message:

@@ -1,11 +1,14 @@
 """Counts for Prometheus: turns, escalations, guardrail failures, latency. Labels are closed sets of ours; no word of a message is among them."""
 
+import logging
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 
 from bot.turn import Reply
 
+log = logging.getLogger(__name__)
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40)
 
 
@@ -29,9 +32,18 @@ class Metrics:
         )
 
     def count(self, reply: Reply) -> None:
-        """Count one reply."""
+        """Count one reply, and log what is countable of it."""
+        codes = sorted({flag.code for flag in reply.escalation.flags})
+        facts = {
+            "outcome": reply.outcome,
+            "level": reply.escalation.level,
+            "codes": codes,
+            "model": reply.model,
+            "ms": reply.timings_ms.total,
+        }
+        log.info("turn", extra=facts)
         self.turns.labels(reply.outcome).inc()
-        for code in {flag.code for flag in reply.escalation.flags}:
+        for code in codes:
             self.escalations.labels(code, reply.escalation.level).inc()
         if reply.outcome == "error" and reply.escalation.level != "none":
             self.failures.inc()

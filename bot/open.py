@@ -5,6 +5,7 @@ import threading
 from bot.chain import Chain
 from bot.retrieve import Retriever, read_glossary
 from bot.settings import Settings
+from bot.trace import StepTracer, is_wanted, start_exporting
 from ingest.embed import Embedder, open_embedder
 from ingest.index import Index, IndexMissing, Store
 
@@ -49,10 +50,17 @@ def open_chain(settings: Settings) -> Chain:
     Raises:
         BadSetting: a chat model is set that cannot be opened.
     """
-    write = None
+    write = second_opinion = None
     if settings.llm:
         # Its libraries take seconds to import; without a model nothing of them is touched.
-        from bot.write import open_writer
+        from bot.second_opinion import SecondOpinion
+        from bot.write import ModelWriter, open_model
 
-        write = open_writer(settings)
-    return Chain(LiveRetriever(settings), write=write, region=settings.region)
+        model = open_model(settings)
+        write = ModelWriter(model, settings.llm)
+        second_opinion = SecondOpinion(model) if settings.llm_second_opinion else None
+    chain = Chain(LiveRetriever(settings), write=write, second_opinion=second_opinion, region=settings.region)
+    if is_wanted():
+        start_exporting()
+        chain.line = chain.line.with_config(callbacks=[StepTracer()])
+    return chain

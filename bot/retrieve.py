@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from bot.head import read_head
 from bot.turn import Message, Passage, Retrieved
 from ingest.chunk import Chunk
 from ingest.embed import Embedder, Vectors
@@ -33,6 +34,12 @@ FOLLOW_UP = re.compile(
     re.IGNORECASE,
 )
 
+ASKING = r"(?:what|how|which|when|where|why|who|should|can|could|is|are|am|do|does|did|will|would|has|have)"
+CLAUSE = re.compile(rf"(?<=[?!.;\n])\s+|,?\s+(?:and|also|or|plus)\s+(?={ASKING}\b)", re.IGNORECASE)
+ASKS = re.compile(rf"{ASKING}\b", re.IGNORECASE)
+MAX_PARTS = 3
+ENOUGH_WORDS = 2
+
 
 class Weights(BaseModel):
     """`retrieve.yaml`, read: how the legs are fused, and how relevance becomes a probability."""
@@ -40,10 +47,10 @@ class Weights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lexical: float
+    sentence: float
     passages: int
-    near_best: float
-    answerable: dict[str, float]
     threshold: float
+    off_topic: float
     audience_penalty: float
     audiences: dict[str, re.Pattern[str]]
 
@@ -98,24 +105,32 @@ class Retriever:
     def search(self, query: str, *, top_k: int, vector: Vectors | None = None) -> list[Passage]:
         """Return the passages for `query`, best first, at most `top_k`.
 
-        The score is the cosine similarity of the nearest of the chunk's vectors plus the weighted lexical score in [0, 1];
-        ties break by ascending chunk id.
+        The score is the weighted mean of two cosine similarities (that of the chunk or the nearest of its questions, and that of its
+        nearest sentence), plus the weighted lexical score in [0, 1]; ties break by ascending chunk id.
         """
         weights = read_weights()
-        expanded = self.expand(query)
         vector = self.embed(query) if vector is None else vector
-        dense = self.index.nearest(vector, records=min(RECORDS, max(4 * top_k, 20)))
-        lexical = self._lexical(expanded)
-        floor = min(dense.values(), default=0.0)
-        ids = {*dense, *sorted(lexical, key=lambda i: -lexical[i])[:top_k]}
+        records = min(RECORDS, max(4 * top_k, 20))
+        near = self.index.nearest(vector, records=records)
+        said = self.index.nearest_sentences(vector, records=records)
+        by_words = self.lexical(self.expand(query))
+        # What was not among the nearest is at most as near as the last of them.
+        near_floor, said_floor = min(near.values(), default=0.0), min(said.values(), default=0.0)
         lowered = query.lower()
         off = {name for name, pattern in weights.audiences.items() if not pattern.search(lowered)}
-        scored = sorted(
-            ((dense.get(i, floor) + weights.lexical * lexical.get(i, 0.0) - self._misfit(i, off, weights), i) for i in ids),
-            key=lambda pair: (-pair[0], pair[1]),
-        )
+        scored = []
+        for i in {*near, *said, *sorted(by_words, key=lambda i: -by_words[i])[:top_k]}:
+            dense = (near.get(i, near_floor) + weights.sentence * said.get(i, said_floor)) / (1.0 + weights.sentence)
+            scored.append((dense + weights.lexical * by_words.get(i, 0.0) - self._misfit(i, off, weights), i))
+        scored.sort(key=lambda pair: (-pair[0], pair[1]))
         return [
-            Passage(self.index.chunks[i], round(score, 6), round(dense.get(i, floor), 6), rank)
+            Passage(
+                self.index.chunks[i],
+                round(score, 6),
+                round(near.get(i, near_floor), 6),
+                rank,
+                round(said.get(i, said_floor), 6),
+            )
             for rank, (score, i) in enumerate(scored[:top_k], start=1)
         ]
 
@@ -124,11 +139,26 @@ class Retriever:
         return weights.audience_penalty if any(name in off for name in self.index.chunks[chunk_id].audience) else 0.0
 
     def retrieve(self, query: str) -> Retrieved:
-        """Return the passages for a question and how likely they hold its answer."""
+        """Return the passages for a message and how likely they hold its answer; a message of several questions, for each of them."""
+        parts = [self._retrieve_one(part) for part in split_questions(query)]
+        known = [part for part in parts if part.answerable >= read_weights().threshold]
+        if len(parts) == 1 or not known:
+            return parts[0] if len(parts) == 1 else self._retrieve_one(query)
+        if len(known) == 1:
+            return known[0]
+        passages: dict[str, Passage] = {}
+        for passage in sorted((passage for part in known for passage in part.passages), key=lambda p: p.rank):
+            passages.setdefault(passage.chunk.id, passage)
+        ranked = tuple(replace(p, rank=rank) for rank, p in enumerate(list(passages.values())[: read_weights().passages], start=1))
+        return Retrieved(query, ranked, max(part.answerable for part in known), vector=known[0].vector, parts=tuple(known))
+
+    def _retrieve_one(self, query: str) -> Retrieved:
         weights = read_weights()
         vector = self.embed(query)
-        found = self.search(query, top_k=weights.passages, vector=vector)
-        return Retrieved(query, tuple(found), self.answerable(query, found))
+        found = tuple(self.search(query, top_k=weights.passages, vector=vector))
+        sentences = self.index.sentence_vectors([passage.chunk.id for passage in found])
+        kinds = read_head().kinds(vector[0], self.features(query, found)) if found else {}
+        return Retrieved(query, found, kinds.get("answerable", 0.0), vector=vector, sentences=sentences, kinds=kinds)
 
     def embed(self, query: str) -> Vectors:
         """Return the query's unit vector, shape (1, d)."""
@@ -142,26 +172,27 @@ class Retriever:
         added = [self.glossary[lay] for lay in dict.fromkeys(self._lay.findall(lowered)) if self.glossary[lay].lower() not in lowered]
         return f"{query} ({', '.join(dict.fromkeys(added))})" if added else query
 
-    def answerable(self, query: str, found: Sequence[Passage]) -> float:
-        """Return the calibrated probability that the passages hold an answer (logistic; coefficients in `retrieve.yaml`)."""
-        if not found:
-            return 0.0
-        a = read_weights().answerable
-        covered = self._coverage(query, found[0].chunk)
-        z = a["intercept"] + a["similarity"] * found[0].similarity + a["coverage"] * covered
-        return float(1.0 / (1.0 + np.exp(-z)))
+    def features(self, query: str, found: Sequence[Passage]) -> list[float]:
+        """Return what the head reads beside the question's vector: how near and how well covered the passages are, 8 numbers."""
+        top = found[0]
+        near, said = max(p.similarity for p in found), max(p.said for p in found)
+        last = found[min(3, len(found) - 1)]
+        covered = self._coverage(query, [top.chunk])
+        covered_by_three = self._coverage(query, [p.chunk for p in found[:3]])
+        return [top.score, top.similarity, top.said, near, said, top.score - last.score, covered, covered_by_three]
 
-    def _coverage(self, query: str, chunk: Chunk) -> float:
-        """Return the share of the query's word weight (idf) that the chunk has; unknown words weigh most."""
+    def _coverage(self, query: str, chunks: Sequence[Chunk]) -> float:
+        """Return the share of the query's word weight (idf) that the chunks have; unknown words weigh most."""
         asked = set(words(self.expand(query)))
         if not asked:
             return 0.0
-        has = set(words(f"{chunk.embedded_text} {' '.join(chunk.questions)}"))
+        has = {word for chunk in chunks for word in words(f"{chunk.embedded_text} {' '.join(chunk.questions)}")}
         rarest = max(self._lexicon.idf.values(), default=1.0)
         weight = {word: self._lexicon.idf.get(word, rarest) for word in asked}
         return sum(value for word, value in weight.items() if word in has) / (sum(weight.values()) or 1.0)
 
-    def _lexical(self, query: str) -> dict[str, float]:
+    def lexical(self, query: str) -> dict[str, float]:
+        """Return the chunks that share words with `query` (as expanded), best 30, scores scaled to (0, 1]."""
         tokens = [word for word in dict.fromkeys(words(query)) if word in self._lexicon.idf]
         if not tokens:
             return {}
@@ -180,6 +211,20 @@ def _build_lexicon(chunks: list[Chunk]) -> _Lexicon:
             counts[word] = counts.get(word, 0) + 1
     idf = {word: float(np.log(1 + (len(chunks) - n + 0.5) / (n + 0.5))) for word, n in counts.items()}
     return _Lexicon([chunk.id for chunk in chunks], bm25, idf)
+
+
+def split_questions(text: str) -> list[str]:
+    """Return the questions that a message asks, at most `MAX_PARTS`; the message itself where it asks one.
+
+    A question too short to stand alone takes along what the message says beside its questions.
+    """
+    clauses = [clause.strip(" ,;") for clause in CLAUSE.split(text) if clause.strip(" ,;")]
+    asked = [clause for clause in clauses if clause.endswith("?") or ASKS.match(clause)]
+    asked = [clause for clause in asked if any(len(word) > 2 for word in words(clause))]
+    if not 1 < len(asked) <= MAX_PARTS:
+        return [text]
+    told = " ".join(clause for clause in clauses if clause not in asked)[-200:]
+    return [clause if len(words(clause)) >= ENOUGH_WORDS or not told else f"{told} {clause}" for clause in asked]
 
 
 def standalone(messages: Sequence[Message]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
@@ -28,7 +29,11 @@ class Settings(BaseSettings):
 
     kb: Path = Field(default=KB_DIR, description="Folder of the knowledge base.")
     index: Path = Field(default_factory=default_index, description="Folder of the search index.")
-    chroma_url: str = Field(default="", description="A Chroma server, such as http://localhost:8000, instead of the embedded one.")
+    chroma_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/]+(/[^/]+/[^/]+)?/?)?$",
+        description="A Chroma server, such as http://localhost:8000 or https://HOST/TENANT/DATABASE, instead of the embedded one.",
+    )
     embedding_model: str = Field(
         default=DEFAULT_MODEL, description="Embedding model; another one is a path that sentence-transformers can load."
     )
@@ -38,6 +43,9 @@ class Settings(BaseSettings):
     llm_timeout_s: float = Field(
         default=20.0, gt=0, description="Seconds that the chat model may take; then the extractive answer is given."
     )
+    llm_second_opinion: bool = Field(
+        default=False, description="Ask the chat model whether the guardrail overlooked a red flag; it can only raise the level."
+    )
     region: str = Field(default="ZZ", description="Region whose numbers are given when a request names none: GB IE US CA AU NZ IN EU.")
     allowed_origins: str = Field(default="", description="Comma-separated sites that may embed the widget and call the API from a page.")
     api_keys: SecretStr | None = Field(
@@ -45,6 +53,9 @@ class Settings(BaseSettings):
     )
     rate_limit: str = Field(
         default="600/minute", description="API calls that one address may make, such as 600/minute; empty for no limit."
+    )
+    log_level: Literal["critical", "error", "warning", "info"] = Field(
+        default="error", description="What 'serve' logs, as JSON lines on standard error; 'info' has a line a turn, without its words."
     )
     reviewed_only: bool = Field(default=False, description="Serve only articles that a clinician has reviewed.")
 

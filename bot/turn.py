@@ -1,11 +1,14 @@
 """The values on the line of one turn, from message to reply. Imports no sibling."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.chunk import Chunk
+from ingest.embed import Vectors
 from kb.red_flags import Code, Level
 
 Outcome = Literal["answered", "escalated", "no_answer", "declined", "smalltalk", "error"]
@@ -102,21 +105,33 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Passage:
-    """A retrieved chunk. `score` is the fused relevance (higher is better), `similarity` the cosine to the query."""
+    """A retrieved chunk. `score` is the fused relevance (higher is better); `similarity` and `said` are cosines to the query.
+
+    `similarity` is that of the chunk or of a question that it answers, `said` that of its nearest sentence.
+    """
 
     chunk: Chunk
     score: float
     similarity: float
     rank: int
+    said: float = 0.0
 
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What retrieval found: passages best first, the query as searched, and the probability that they hold an answer."""
+    """What retrieval found: passages best first, the query as searched, and the probability that they hold an answer.
+
+    `vector` is the query's, shape (1, d); `sentences` are those of the passages, by (chunk id, position). `kinds` are the probabilities of
+    what the question is (`bot.head`). A message that asks several things has what was found for each of them in `parts`.
+    """
 
     query: str
     passages: tuple[Passage, ...]
     answerable: float
+    vector: Vectors = field(repr=False, compare=False, default_factory=lambda: np.zeros((1, 0), dtype=np.float32))
+    sentences: Mapping[tuple[str, int], Vectors] = field(repr=False, compare=False, default_factory=dict)
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    parts: "tuple[Retrieved, ...]" = ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class ModelWriter:
         return verify(text, retrieved, self.name)
 
 
-def open_writer(settings: Settings) -> ModelWriter:
+def open_model(settings: Settings) -> Any:
     """Open the chat model of the settings.
 
     Raises:
@@ -69,12 +69,11 @@ def open_writer(settings: Settings) -> ModelWriter:
     if settings.llm_api_key:
         options["api_key"] = settings.llm_api_key.get_secret_value()
     try:
-        model = init_chat_model(name, model_provider=provider, **options)
+        return init_chat_model(name, model_provider=provider, **options)
     except ImportError as error:
         raise BadSetting(f"BACKTALK_LLM: {error}") from error
     except Exception as error:
         raise BadSetting(f"BACKTALK_LLM: {settings.llm!r} cannot be opened: {str(error).splitlines()[0]}") from error
-    return ModelWriter(model, settings.llm)
 
 
 def render(retrieved: Retrieved, messages: Sequence[Message]) -> list[SystemMessage | HumanMessage]:

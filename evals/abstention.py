@@ -3,7 +3,7 @@
 from evals.case import Case, read_questions
 from evals.measure import Measure, Observed, Scored
 from evals.replies import open_replies
-from evals.reply_text import is_answered
+from evals.reply_text import UNKNOWN, is_answered
 
 METRICS = (
     "abstention_recall",
@@ -18,9 +18,11 @@ METRICS = (
 def score(case: Case, observed: Observed) -> Scored:
     """Score one reply; an answer to an answerable question is right when it cites the labelled article."""
     reply, kind = observed["reply"], case.expected["kind"]
+    if reply["outcome"] == UNKNOWN:
+        return Scored({}, True, f"the system does not say whether this is an answer: {reply['text']}")
     answered = is_answered(reply)
     can = kind == "answerable"
-    wrong = not (can and case.expected["article"] in {citation["article_id"] for citation in reply["citations"]})
+    wrong = not (can and case.expected["article"] in {citation["article_id"] for citation in reply["citations"] or []})
     # Another subject is turned away before anything is retrieved, so how sure retrieval would be says nothing there.
     counts = observed["confidence"] is not None and kind != "out_of_scope"
     scores = {

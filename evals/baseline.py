@@ -89,11 +89,11 @@ def check_baseline(run: SuiteRun, baseline: Baseline) -> list[str]:
     if missing:
         lines.append(f"{suite}: baseline: {len(missing)} of its cases are not in the data{named(missing)}")
     for metric, says in HARD.items():
-        if metric in run.measure.metrics:
+        if metric in run.metrics:
             lost = [i for i in now if i in baseline.cases and _lost(metric, baseline.cases[i], now[i])]
             if lost:
                 lines.append(f"{suite}: baseline: {metric}: {len(lost)} {says}{named(lost)}")
-    for metric in run.measure.metrics:
+    for metric in run.metrics:
         entry = METRICS[metric]
         change = difference(metric, baseline.cases, now)
         if change is None or entry.better == "neither":

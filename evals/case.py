@@ -114,17 +114,17 @@ Row = TypeVar("Row", bound=BaseModel)
 
 def read_guardrail(paths: Sequence[Path]) -> list[Case]:
     """Read single messages (or whole conversations judged at their end)."""
-    return _unique(_guardrail_case(row) for path in paths for row in _rows(path, GuardrailRow))
+    return _unique(_guardrail_case(row) for path in paths for row in read_rows(path, GuardrailRow))
 
 
 def read_conversations(paths: Sequence[Path]) -> list[Case]:
     """Read conversations into one case a labelled user turn: what stands before it, and the level in force after it."""
-    return _unique(case for path in paths for row in _rows(path, ConversationRow) for case in _turn_cases(row))
+    return _unique(case for path in paths for row in read_rows(path, ConversationRow) for case in _turn_cases(row))
 
 
 def read_questions(paths: Sequence[Path]) -> list[Case]:
     """Read questions."""
-    return _unique(_question_case(row) for path in paths for row in _rows(path, QuestionRow))
+    return _unique(_question_case(row) for path in paths for row in read_rows(path, QuestionRow))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -145,7 +145,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     yield from ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 
-def _rows(path: Path, model: type[Row]) -> Iterator[Row]:
+def read_rows(path: Path, model: type[Row]) -> Iterator[Row]:
+    """Yield the lines of a JSON Lines file as `model`.
+
+    Raises:
+        BadInput: a line is malformed; the message names it.
+    """
     for number, line in read_lines(path):
         try:
             data = json.loads(line)

@@ -39,6 +39,19 @@ METRICS: dict[str, Metric] = {
     "conversation_held": Metric(
         "conversation_held", "share", "high", "Of the conversations, how many had an acceptable level after every turn."
     ),
+    "flip_rate": Metric(
+        "flip_rate", "share", "low", "Of the spoilt messages, how many got another verdict (flag or none) than the clean one."
+    ),
+    "flag_lost": Metric("flag_lost", "share", "low", "Of the spoilt red flags that were caught when clean, how many were missed."),
+    "false_alarm_gained": Metric(
+        "false_alarm_gained", "share", "low", "Of the spoilt harmless messages left in peace when clean, how many raised an alarm."
+    ),
+    "worst_case_sensitivity": Metric(
+        "worst_case_sensitivity", "share", "high", "Of the red flags, how many were caught clean and in every spoilt form."
+    ),
+    "worst_case_specificity": Metric(
+        "worst_case_specificity", "share", "high", "Of the harmless messages, how many were left in peace clean and in every spoilt form."
+    ),
     "ndcg@10": Metric("ndcg@10", "mean", "high", "How near the top the right articles stand, the first ten counted; 1 is perfect."),
     "mrr@10": Metric("mrr@10", "mean", "high", "1 / rank of the first right article, 0 if it is not among the first ten."),
     "recall@1": Metric("recall@1", "mean", "high", "Share of the right articles that is found first."),
@@ -56,6 +69,15 @@ METRICS: dict[str, Metric] = {
         "invalid_citation", "share", "low", "How many answers have a mark without a citation, or a quote that its passage does not hold."
     ),
     "uncited_sentence": Metric("uncited_sentence", "share", "low", "How many answers have a sentence of content without a mark."),
+    "grounded_sentences": Metric(
+        "grounded_sentences", "mean", "high", "Share of an answer's sentences that something retrieved supports, cited or not."
+    ),
+    "ungrounded_answer": Metric("ungrounded_answer", "share", "low", "How many answers have a sentence that nothing retrieved supports."),
+    "conflict": Metric("conflict", "share", "low", "How many answers differ from a retrieved sentence in a number or a denial."),
+    "baseless": Metric("baseless", "share", "low", "How many answers have a sentence without a base in anything retrieved."),
+    "judged_fact_recall": Metric(
+        "judged_fact_recall", "mean", "high", "Of the facts that a good answer holds, the share that a judging language model finds in it."
+    ),
     "abstention_recall": Metric(
         "abstention_recall", "share", "high", "Of the questions that the articles cannot answer, how many were not answered."
     ),

@@ -18,10 +18,10 @@ def score(case: Case, observed: Observed) -> Scored:
     """Score the citations of an answer; a reply that is no answer has none to score."""
     reply = observed["reply"]
     got = f"{reply['outcome']}: {reply['text']}"
-    claims = claims_of(reply) if is_answered(reply) else []
+    claims = claims_of(reply) if is_answered(reply) and reply["citations"] is not None else []
     if not claims:
         return Scored(dict(NONE), True, got)
-    quotes, why = _quotes(reply, observed["passages"])
+    quotes, why = _quotes(reply, observed["passages"] or {}, from_afar=observed["passages"] is None)
     supported = [bool(claim.marks) and _supports([quotes[n] for n in claim.marks if n in quotes], claim.text) for claim in claims]
     useful = [_useful(claim, n, quotes) for claim in claims for n in dict.fromkeys(claim.marks)]
     lost = sorted({n for claim in claims for n in claim.marks} - {c["n"] for c in reply["citations"]})
@@ -38,12 +38,15 @@ def score(case: Case, observed: Observed) -> Scored:
     return Scored(scores, not why, got, "; ".join(why))
 
 
-def _quotes(reply: dict[str, Any], passages: dict[str, str | None]) -> tuple[dict[int, str], list[str]]:
-    """Return the quotes that stand in their passages, by number, and what is wrong with the others."""
+def _quotes(reply: dict[str, Any], passages: dict[str, str | None], *, from_afar: bool) -> tuple[dict[int, str], list[str]]:
+    """Return the quotes that stand in their passages, by number, and what is wrong with the others.
+
+    A system behind a URL does not show its passages; there each quote is taken as it is given.
+    """
     good: dict[int, str] = {}
     wrong = []
     for citation in reply["citations"]:
-        passage = passages.get(citation["chunk_id"])
+        passage = passages.get(citation["chunk_id"], citation["quote"]) if from_afar else passages.get(citation["chunk_id"])
         if passage is None:
             wrong.append(f"citation [{citation['n']}] names no passage: {citation['chunk_id']}")
         elif not citation["quote"] or citation["quote"] not in passage:

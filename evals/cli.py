@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from typer.core import TyperGroup
@@ -57,6 +57,20 @@ def run(
         int | None, typer.Option(min=1, help="Only the first cases of each suite; gates hold, the baseline is left out.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Cases at a time, except where time is measured.")] = min(4, os.cpu_count() or 1),
+    target: Annotated[
+        str | None,
+        typer.Option(help="Another system in the bot's place: its address, or a built-in baseline such as 'always escalate'."),
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="What --target speaks: backtalk (/api/chat), openai (/v1), or auto to find out.")] = "auto",
+    model: Annotated[str, typer.Option(help="Model to ask of an OpenAI-compatible --target; its first one if not given.")] = "",
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also measure the baselines that must first learn or index something.")
+    ] = False,
+    results: Annotated[Path | None, typer.Option(help="Write the table of the bot and its baselines there as Markdown.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Language model that judges key facts too: provider:model, such as openai:gpt-5-mini.")
+    ] = None,
+    judge_url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible server for --judge.")] = "",
     rescore: Annotated[bool, typer.Option("--rescore", help="Only score again what the finished run in --out observed.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -65,22 +79,35 @@ def run(
     from evals.suite import read_suite, suite_names
 
     chosen = [read_suite(name) for name in suites or suite_names()]
+    if protocol not in ("auto", "backtalk", "openai"):
+        raise BadInput(f"--protocol: {protocol!r} is not auto, backtalk or openai")
     if (data or baseline) and len(chosen) != 1:
         raise BadInput(f"{'--data' if data else '--baseline'}: name the one suite that it is for")
     if rescore and (limit or not out):
         raise BadInput("--rescore: name the finished run with --out, and no --limit")
+    if target and "://" not in target and not suites:
+        raise BadInput(f"--target: {target!r} is no address; for a built-in baseline name the suites as well")
+    if judge and not any(suite.kind == "answers" for suite in chosen):
+        raise BadInput("--judge: only the suite 'answers' has key facts to judge")
     if data:
         chosen = [chosen[0].on(data)]
     _check(chosen)
+    from evals.judge import open_judge
     from evals.progress import progress_bar
     from evals.session import evaluate
     from evals.table import show
+    from evals.target import Protocol, Target
 
+    settings = read_settings()
+    address = Target(target, protocol=cast("Protocol", protocol), model=model) if target and "://" in target else None
+    if address and not suites:
+        # What a system behind a URL retrieves cannot be seen.
+        chosen = [suite for suite in chosen if suite.kind != "retrieval"]
     with progress_bar(quiet=as_json) as tick:
         try:
             done = evaluate(
                 chosen,
-                read_settings(),
+                settings,
                 folder=out,
                 own_data=data is not None,
                 baseline=baseline,
@@ -88,10 +115,16 @@ def run(
                 jobs=jobs,
                 tick=tick,
                 rescore=rescore,
+                target=address,
+                rival=None if address else target,
+                baselines=baselines,
+                judge=open_judge(judge, settings, base_url=judge_url) if judge else None,
             )
         except KeyboardInterrupt:
             print("backtalk: interrupted; what was done is kept: start again with the same --out", file=sys.stderr)  # noqa: T201
             raise
+    if results:
+        results.write_text((done.folder / "results.md").read_text(encoding="utf-8"), encoding="utf-8")
     if as_json:
         write(json.dumps(done.summary, indent=1, ensure_ascii=False))
     else:
@@ -126,6 +159,18 @@ def bless(
 
     done = save(suite, why, run_folder)
     write(f"{done.path}: {done.cases} cases of {done.run}")
+
+
+@app.command()
+def draft(
+    target: Annotated[Path, typer.Argument(help="JSON Lines file to which the drafts are added.")],
+    feedback: Annotated[Path | None, typer.Option(help="Database of ratings; that beside the index if not given.")] = None,
+) -> None:
+    """Turn complaints that came with consent into draft cases, to be labelled by a person; those already there are left alone."""
+    from evals.draft import draft_cases
+
+    done = draft_cases(feedback or read_settings().index / "feedback.sqlite", target)
+    write(f"{target}: {done.added} drafts added, {done.known} were there, {done.without_consent} complaints came without a conversation")
 
 
 def _check(suites: "list[Suite]") -> None:

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bot.retrieve import Retriever, read_glossary
 from bot.settings import Settings
 from evals.case import Case, first_problem, read_lines
+from ingest.build import Progress, build_index
 from ingest.chunk import Chunk, digest, split_sentences
 from ingest.cli import BadInput
 from ingest.embed import open_embedder
-from ingest.index import Index, Progress, Store, build_index
+from ingest.index import Index, Store
 from kb.article import Sentence, join_sentences
 
 BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9(\"'“])")

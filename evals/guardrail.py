@@ -1,6 +1,6 @@
 """Measures the guardrail: the level it gives a message, or a conversation after each user turn, beside the expected one.
 
-Rivals: always escalate, never escalate, and the plain rules alone.
+Rivals: always escalate, never escalate, the plain rules alone, and the ways of `evals/rivals.py`.
 """
 
 from dataclasses import replace
@@ -11,6 +11,7 @@ from bot.settings import Settings
 from evals.case import Case, read_conversations, read_guardrail
 from evals.measure import Measure, Observed, Opened, Scored
 from evals.progress import Tick
+from evals.rivals import keyword_list, nearest_messages, tfidf_regression
 from evals.suite import Suite
 from kb.red_flags import LEVELS
 
@@ -63,6 +64,8 @@ def score(case: Case, observed: Observed) -> Scored:
     A red flag is missed when the level is none and none is not acceptable; it is under-triaged when the level is below all acceptable ones.
     """
     expect, level = case.expected["level"], observed["level"]
+    if level is None:
+        return Scored(dict.fromkeys(METRICS), True, "the system names no level")
     acceptable = {expect, *case.expected["accept"]}
     ranks = sorted(LEVELS.index(name) for name in acceptable)
     rank = LEVELS.index(level)
@@ -108,11 +111,24 @@ def hold_conversations(cases: list[Case], scored: list[Scored]) -> list[Scored]:
     ]
 
 
-def _open(settings: Settings, suite: Suite, tick: Tick | None) -> Opened:
-    return Opened(observe, {"always escalate": always, "never escalate": never, "plain rules only": rules_only})
+def open_guardrail(settings: Settings, suite: Suite, tick: Tick | None) -> Opened:
+    """Return how the guardrail is observed, and its rivals."""
+    return Opened(
+        observe,
+        {"always escalate": always, "never escalate": never, "plain rules only": rules_only, "keyword list": keyword_list},
+        baselines={
+            "nearest message": lambda: nearest_messages(settings),
+            "TF-IDF and regression": lambda: tfidf_regression(settings),
+        },
+    )
 
 
-GUARDRAIL = Measure("guardrail", METRICS, lambda suite: read_guardrail(suite.data), _open, score)
+GUARDRAIL = Measure("guardrail", METRICS, lambda suite: read_guardrail(suite.data)[:: suite.every], open_guardrail, score)
 CONVERSATIONS = Measure(
-    "guardrail", (*METRICS, "conversation_held"), lambda suite: read_conversations(suite.data), _open, score, finish=hold_conversations
+    "guardrail",
+    (*METRICS, "conversation_held"),
+    lambda suite: read_conversations(suite.data),
+    open_guardrail,
+    score,
+    finish=hold_conversations,
 )

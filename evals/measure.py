@@ -6,6 +6,7 @@ from typing import Any
 
 from bot.settings import Settings
 from evals.case import Case
+from evals.metrics import Estimate
 from evals.progress import Tick
 from evals.suite import Suite
 
@@ -28,17 +29,35 @@ class Scored:
 class Opened:
     """The bot, ready to be observed, and its rivals: trivial or cut-down systems that see the same cases.
 
+    `baselines` are rivals that must first learn or index something; each is opened only when it is asked for.
+
     `identity` names the state of what is observed; stored observations of another identity are not taken over.
     """
 
     observe: Observe
     rivals: Mapping[str, Observe] = field(default_factory=dict)
     identity: str = ""
+    baselines: Mapping[str, Callable[[], Observe]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a way of deciding whether a fact is stated agrees with labelled pairs, on those that were not used to build it."""
+
+    by: str
+    pairs: int
+    precision: Estimate
+    recall: Estimate
+    kappa: float
+    right_by_kind: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of suite. Kinds with the same `observer` share what was observed; `parallel` is off where time is measured."""
+    """One kind of suite. Kinds with the same `observer` share what was observed; `parallel` is off where time is measured.
+
+    `trust` measures the scoring itself, where it could be wrong: it returns how well it agrees with labels made by hand.
+    """
 
     observer: str
     metrics: tuple[str, ...]
@@ -47,3 +66,4 @@ class Measure:
     score: Callable[[Case, Observed], Scored]
     finish: Callable[[list[Case], list[Scored]], list[Scored]] | None = None
     parallel: bool = True
+    trust: Callable[[], "Agreement"] | None = None

@@ -94,6 +94,14 @@ def risk_coverage_curve(pairs: Sequence[tuple[float, bool]]) -> list[tuple[float
     return [(n / len(pairs), float(total) / n) for n, total in enumerate(wrong, start=1)]
 
 
+def cohen_kappa(a: Sequence[bool], b: Sequence[bool]) -> float:
+    """Return how far two yes/no labellings agree beyond chance (Cohen 1960): 1 is full agreement, 0 is chance."""
+    n = len(a)
+    agreed = sum(x == y for x, y in zip(a, b, strict=True)) / n
+    chance = (sum(a) * sum(b) + (n - sum(a)) * (n - sum(b))) / n**2
+    return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
+
+
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> Difference:
     """Compare two runs on the same yes/no cases: exact McNemar test on the cases that flipped (McNemar 1947).
 

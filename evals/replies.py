@@ -1,9 +1,10 @@
 """Observes whole replies, through the same entry point as every door of the product, and times them.
 
 Suites that look at replies share one observation of each question. Rivals: a bot that always abstains, and bots that give the best
-passage whole, found by the product's retrieval or by words alone (BM25).
+passage whole, found by the product's retrieval or by words alone; stock LangChain as a baseline.
 """
 
+from functools import partial
 from typing import Any
 
 from bot.chain import Chain
@@ -15,7 +16,8 @@ from evals.case import Case, read_questions
 from evals.live import open_bot
 from evals.measure import Measure, Observe, Observed, Opened, Scored
 from evals.progress import Tick
-from evals.retrieval import lexical_search
+from evals.retrieval import by_words
+from evals.stock import dump, open_stock
 from evals.suite import Suite
 from ingest.index import Index
 
@@ -26,17 +28,21 @@ def open_replies(settings: Settings, suite: Suite, tick: Tick | None) -> Opened:
     """Open the bot and its rivals."""
     bot = open_bot(settings)
     retriever = bot.open_retriever()
-    by_words = lexical_search(retriever)
 
     def best(case: Case) -> Observed:
         found = retriever.search(case.messages[-1].content, top_k=1)
         return passage_whole(retriever.index, found[0].chunk.id if found else None)
 
     def best_by_words(case: Case) -> Observed:
-        return passage_whole(retriever.index, next(iter(by_words(case.messages[-1].content)), None))
+        return passage_whole(retriever.index, next(iter(by_words(retriever, case.messages[-1].content)), None))
 
     rivals: dict[str, Observe] = {"always abstain": abstain, "best passage whole": best, "best by BM25 whole": best_by_words}
-    return Opened(observer_of(bot), rivals, retriever.index.manifest.fingerprint)
+    return Opened(
+        observer_of(bot),
+        rivals,
+        retriever.index.manifest.fingerprint,
+        baselines={"stock LangChain": lambda: partial(dump, open_stock(retriever, settings.index / "evals"))},
+    )
 
 
 def observer_of(bot: Chain) -> Observe:
@@ -45,8 +51,9 @@ def observer_of(bot: Chain) -> Observe:
     def observe(case: Case) -> Observed:
         reply = bot.respond(case.messages)
         retriever = bot.open_retriever()
-        confidence = retriever.retrieve(standalone(case.messages)).answerable
-        return observed(reply, retriever.index) | {"confidence": round(confidence, 6)}
+        found = retriever.retrieve(standalone(case.messages))
+        retrieved = {passage.chunk.id: passage.chunk.text for passage in found.passages}
+        return observed(reply, retriever.index) | {"confidence": round(found.answerable, 6), "retrieved": retrieved}
 
     return observe
 
@@ -59,12 +66,18 @@ def observed(reply: Reply, index: Index) -> Observed:
         "reply": reply.model_dump(mode="json", exclude={"timings_ms"}),
         "passages": {name: chunk.text if chunk else None for name, chunk in chunks.items()},
         "confidence": None,
+        "retrieved": None,
     }
 
 
 def abstain(case: Case) -> Observed:
     """Never answer."""
-    return {"reply": Reply(text="I do not know.", outcome="no_answer").model_dump(mode="json"), "passages": {}, "confidence": None}
+    return {
+        "reply": Reply(text="I do not know.", outcome="no_answer").model_dump(mode="json"),
+        "passages": {},
+        "confidence": None,
+        "retrieved": None,
+    }
 
 
 def passage_whole(index: Index, chunk_id: str | None) -> Observed:

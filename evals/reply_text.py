@@ -10,6 +10,8 @@ from kb.red_flags import read_policy
 
 MARKS = re.compile(r"(?:\s*\[\d+\])+")
 NUMBER = re.compile(r"\[(\d+)\]")
+UNKNOWN = "unknown"
+"""The outcome of a reply by a system that names none."""
 RULE = "\n\n---\n\n"
 
 
@@ -22,14 +24,19 @@ class Claim:
 
 
 def is_answered(reply: dict[str, Any]) -> bool:
-    """Say whether a reply answers from the articles; one that escalates may do so after its advice."""
+    """Say whether a reply answers from the articles; one that escalates may do so after its advice.
+
+    A system that does not say what its reply is counts as answering whenever it writes something.
+    """
+    if reply["outcome"] == UNKNOWN:
+        return bool(reply["text"].strip())
     return reply["outcome"] == "answered" or (reply["outcome"] == "escalated" and bool(reply["citations"]))
 
 
 def content_of(reply: dict[str, Any]) -> str:
     """Return the answer proper: without the advice before it and without the fixed wording around it."""
     text = reply["text"]
-    advice = reply["escalation"]["advice"]
+    advice = reply["escalation"]["advice"] if reply["escalation"] else ""
     if advice:
         text = text.removeprefix(advice).removeprefix(RULE)
     return "\n\n".join(part for part in text.split("\n\n") if part.strip() not in _fixed_wording())
@@ -58,6 +65,12 @@ def claims_of(reply: dict[str, Any]) -> list[Claim]:
 def plain_of(reply: dict[str, Any]) -> str:
     """Return the answer proper without marks and bullets, one sentence or list item a line."""
     return "\n".join(claim.text for claim in claims_of(reply))
+
+
+def sentences_of(text: str) -> list[str]:
+    """Return the sentences of a text, which may hold Markdown bullets."""
+    lines = (line.strip().removeprefix("- ") for line in text.splitlines())
+    return [sentence for line in lines if line for sentence in _sentences(line)]
 
 
 def _sentences(text: str) -> list[str]:

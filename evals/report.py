@@ -11,7 +11,7 @@ from evals.catalog import METRICS
 from evals.metrics import risk_coverage_curve
 from evals.run import Row, SuiteRun
 from evals.summary import GateResult
-from evals.table import interval, number
+from evals.table import interval, number, trust_line
 
 SLICE_METRICS = 4
 """How many metrics the table of slices shows; all are in `summary.json`."""
@@ -31,6 +31,7 @@ def write_report(path: Path, runs: Sequence[SuiteRun], gates: Mapping[str, Seque
         name=path.parent.name,
         number=number,
         interval=interval,
+        trust_line=trust_line,
     )
     path.write_text(html, encoding="utf-8")
 
@@ -42,14 +43,13 @@ def _part(run: SuiteRun, gates: Sequence[GateResult], summary: Mapping[str, Any]
         "why": run.suite.why,
         "files": [path.name for path in run.suite.data],
         "gates": gates,
-        "says": {name: METRICS[name].says for name in run.measure.metrics},
-        "is_share": {
-            name: METRICS[name].how in ("share", "mean") and name not in ("words", "reading_grade") for name in run.measure.metrics
-        },
-        "slice_metrics": [name for name in run.measure.metrics if summary["metrics"][name]["n"]][:SLICE_METRICS],
+        "says": {name: METRICS[name].says for name in run.metrics},
+        "is_share": {name: METRICS[name].how in ("share", "mean") and name not in ("words", "reading_grade") for name in run.metrics},
+        "slice_metrics": [name for name in run.metrics if summary["metrics"][name]["n"]][:SLICE_METRICS],
         "failures": failures[:MOST_FAILURES],
         "failures_left_out": max(0, len(failures) - MOST_FAILURES),
         "curve": _curve(run),
+        "times": _times(run),
     }
 
 
@@ -80,3 +80,14 @@ def _curve(run: SuiteRun) -> str:
     points = risk_coverage_curve(pairs)
     step = max(1, len(points) // CURVE_POINTS)
     return " ".join(f"{100 * coverage:.1f},{100 - 100 * risk:.1f}" for coverage, risk in [*points[:-1:step], points[-1]])
+
+
+def _times(run: SuiteRun) -> dict[str, Any]:
+    """Return the share of replies by time as the points of an SVG line in a 100 by 100 box; empty where time is not measured."""
+    times = sorted(row.scored.scores["ms"] for row in run.rows if row.scored.scores.get("ms") is not None)
+    if len(times) < 2:
+        return {}
+    step = max(1, len(times) // CURVE_POINTS)
+    shown = [*range(0, len(times) - 1, step), len(times) - 1]
+    points = " ".join(f"{100 * times[i] / times[-1]:.1f},{100 - 100 * (i + 1) / len(times):.1f}" for i in shown)
+    return {"points": points, "longest": f"{times[-1]:.0f}"}

@@ -1,23 +1,24 @@
 """Measures retrieval on its own: where the right articles stand among those found, each as high as its best passage.
 
-Rivals, over the same passages: vectors alone, and words alone (BM25), so that each part's worth is seen.
+Rivals, over the same passages: the product's own legs alone, vectors and words, and both without the reranker where there is one, so that
+each part's worth is seen. As a baseline, the retrieval that LangChain's tutorials build.
 """
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import bm25s
-import numpy as np
-
-from bot.retrieve import Retriever, words
+from bot.retrieve import Retriever
 from bot.settings import Settings
 from evals.case import Case, read_questions
 from evals.corpus import corpus_digest, open_corpus, read_beir
 from evals.live import open_retriever
-from evals.measure import Measure, Observed, Opened, Scored
+from evals.measure import Measure, Observe, Observed, Opened, Scored
 from evals.metrics import mrr_at_k, ndcg_at_k, recall_at_k
 from evals.progress import Tick
+from evals.stock import open_stock
 from evals.suite import Suite
 from ingest.cli import BadInput
 
@@ -51,45 +52,40 @@ def open_retrieval(settings: Settings, suite: Suite, tick: Tick | None) -> Opene
     folder: Path = suite.data[0]
     if not folder.is_dir():
         retriever = open_retriever(settings)
-        return opened_over(retriever, identity=retriever.index.manifest.fingerprint)
+        return opened_over(retriever, identity=retriever.index.manifest.fingerprint, folder=settings.index / "evals")
     retriever = open_corpus(folder, settings, progress=partial(tick, "embedding") if tick else None)
-    return opened_over(retriever, identity=corpus_digest(folder))
+    return opened_over(retriever, identity=corpus_digest(folder), folder=settings.index / "evals")
 
 
-def opened_over(retriever: Retriever, *, identity: str = "") -> Opened:
-    """Return what is observed of a retriever, and its rivals over the same passages."""
+def opened_over(retriever: Retriever, *, identity: str = "", folder: Path | None = None) -> Opened:
+    """Return what is observed of a retriever, and its rivals over the same passages; baselines keep their index in `folder`."""
 
-    def fused(case: Case) -> Observed:
+    def whole(case: Case, **options: Any) -> Observed:
         query = case.messages[-1].content
-        return _ranked(case, [p.chunk.article_id for p in retriever.search(query, top_k=PASSAGES)])
+        return _ranked(case, [p.chunk.article_id for p in retriever.search(query, top_k=PASSAGES, **options)])
 
     def dense(case: Case) -> Observed:
         near = retriever.index.nearest(retriever.embed(case.messages[-1].content), records=RECORDS)
         return _ranked(case, [retriever.index.chunks[i].article_id for i in sorted(near, key=lambda i: (-near[i], i))])
 
-    by_words = lexical_search(retriever)
-
     def lexical(case: Case) -> Observed:
-        return _ranked(case, [retriever.index.chunks[i].article_id for i in by_words(case.messages[-1].content)])
+        return _ranked(case, [retriever.index.chunks[i].article_id for i in by_words(retriever, case.messages[-1].content)])
 
-    return Opened(fused, {"vectors only": dense, "words only (BM25)": lexical}, identity)
+    rivals: dict[str, Observe] = {"vectors only": dense, "words only (BM25)": lexical}
+    if "rerank" in inspect.signature(retriever.search).parameters:
+        rivals["not reranked"] = partial(whole, rerank=False)
+    return Opened(whole, rivals, identity, baselines={"stock LangChain": lambda: _stock(retriever, folder)} if folder else {})
 
 
-def lexical_search(retriever: Retriever) -> Callable[[str], list[str]]:
-    """Return plain BM25 over the retriever's passages: a query to chunk ids, best first, without those that share no word."""
-    chunks = list(retriever.index.chunks)
-    bm25 = bm25s.BM25()
-    texts = [f"{chunk.embedded_text}\n{' '.join(chunk.questions)}" for chunk in retriever.index.chunks.values()]
-    bm25.index([words(text) for text in texts], show_progress=False)
+def by_words(retriever: Retriever, query: str) -> list[str]:
+    """Return the ids of the chunks that the product's lexical leg finds, best first."""
+    found = retriever.lexical(retriever.expand(query))
+    return sorted(found, key=lambda name: (-found[name], name))
 
-    def search(query: str) -> list[str]:
-        known = [word for word in dict.fromkeys(words(query)) if word in bm25.vocab_dict]
-        if not known:
-            return []
-        scores = bm25.get_scores(known)
-        return [chunks[i] for i in np.argsort(-scores, kind="stable")[:RECORDS] if scores[i] > 0]
 
-    return search
+def _stock(retriever: Retriever, folder: Path) -> Observe:
+    search = open_stock(retriever, folder)
+    return lambda case: _ranked(case, [piece.metadata["article"] for piece in search(case.messages[-1].content, PASSAGES)])
 
 
 def _ranked(case: Case, articles: Iterable[str]) -> Observed:

@@ -18,9 +18,10 @@ from typing import Any
 from bot.settings import Settings
 from evals.case import Case
 from evals.kinds import MEASURES
-from evals.measure import Measure, Observed, Opened, Scored
+from evals.measure import Agreement, Measure, Observed, Opened, Scored
 from evals.progress import Tick
 from evals.suite import Suite
+from evals.target import Target
 from ingest.chunk import digest
 from ingest.cli import BadInput
 from ingest.index import IndexMissing, Store
@@ -28,6 +29,7 @@ from kb.article import KB_DIR
 
 RUNS = Path(__file__).parent / "runs"
 ROOT = KB_DIR.parent
+JUDGED = "judged_fact_recall"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class SuiteRun:
     rivals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: float = 0.0
     data_digest: str = ""
+    trust: list[Agreement] = field(default_factory=list)
+    judged: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Its metrics by name; a judge adds one."""
+        return (*self.measure.metrics, *((JUDGED,) if self.judged else ()))
 
     @property
     def measure(self) -> Measure:
@@ -59,7 +68,16 @@ class SuiteRun:
 class Run:
     """The folder of a run and the observations in it."""
 
-    def __init__(self, folder: Path, settings: Settings, *, rescore: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        rescore: bool = False,
+        target: Target | None = None,
+        rival: str | None = None,
+        baselines: bool = False,
+    ) -> None:
         """Open or begin a run in `folder`; an unfinished run of the same bot there is taken up, a finished one only to be rescored.
 
         Raises:
@@ -68,7 +86,10 @@ class Run:
         self.folder = folder
         self.settings = settings
         self.known: dict[str, Observed] = {}
-        self.config = describe(settings)
+        self.target = target
+        self.rival = rival
+        self.baselines = baselines
+        self.config = self.describe()
         path = folder / "run.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -101,16 +122,22 @@ class Run:
         started = time.perf_counter()
         measure = MEASURES[suite.kind]
         cases = measure.read(suite)[:limit]
-        opened = measure.open(self.settings, suite, tick)
+        opened = self.target.open(measure) if self.target else measure.open(self.settings, suite, tick)
+        if self.rival is not None:
+            opened = _rival_alone(opened, self.rival, suite)
         keys = [digest(json.dumps([measure.observer, opened.identity, case.id, case.given], sort_keys=True)) for case in cases]
         observed = self._observe(suite, opened, cases, keys, jobs=jobs if measure.parallel else 1, tick=tick)
         scored = score_all(measure, cases, observed)
         rows = [Row(*parts) for parts in zip(keys, cases, observed, scored, strict=True)]
+        others = dict(opened.rivals) | {name: begin() for name, begin in opened.baselines.items() if self.baselines}
         rivals = {
-            name: [row.scores for row in score_all(measure, cases, [observe(case) for case in cases])]
-            for name, observe in opened.rivals.items()
+            name: [row.scores for row in score_all(measure, cases, [observe(case) for case in cases])] for name, observe in others.items()
         }
         return SuiteRun(suite, rows, rivals, round(time.perf_counter() - started, 2), _data_digest(cases))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the results of this run."""
+        return describe(self.settings) | {"target": self.target.name if self.target else self.rival or ""}
 
     def rescore(self, suite: Suite) -> SuiteRun:
         """Score again what a finished run observed; the bot is not opened, so there are no rivals.
@@ -164,6 +191,17 @@ class Run:
         if finished:
             content["started"] = _read_json(self.folder / "run.json").get("started", finished)
         write_whole(self.folder / "run.json", json.dumps(content, indent=1))
+
+
+def _rival_alone(opened: Opened, rival: str, suite: Suite) -> Opened:
+    """Return a built-in baseline in the bot's place."""
+    known = [*opened.rivals, *opened.baselines]
+    if rival not in known:
+        raise BadInput(
+            f"--target: {rival!r} is neither an address nor a built-in baseline of suite {suite.name!r}; those are {', '.join(map(repr, known))}"
+        )
+    observe = opened.rivals[rival] if rival in opened.rivals else opened.baselines[rival]()
+    return Opened(observe, {}, f"{opened.identity} {rival}")
 
 
 def result_line(run: SuiteRun, row: Row) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from ingest.cli import BadInput
 SUITES = Path(__file__).parent / "suites"
 GATE = re.compile(r"(?P<metric>[\w@-]+)(?:\.(?P<part>low|high))?\s*(?P<sign>>=|<=|==)\s*(?P<bound>\d+(?:\.\d+)?)")
 SIGNS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, "==": operator.eq}
-Kind = Literal["guardrail", "conversations", "retrieval", "answers", "citations", "abstention", "latency", "readability"]
+Kind = Literal[
+    "guardrail", "conversations", "robustness", "retrieval", "answers", "citations", "groundedness", "abstention", "latency", "readability"
+]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class Suite(BaseModel):
     gates_on_own_data: list[Annotated[str, AfterValidator(_is_gate)]] = Field(
         default_factory=list, description="Gates whose bounds were chosen for these data; left out when others are given."
     )
+    every: int = Field(
+        default=1, ge=1, description="Take only each so-manieth line of the suite's own data, where all would take too long."
+    )
     tolerance: float = Field(default=0.01, ge=0, description="How far a metric may fall below the saved baseline.")
 
     def read_gates(self) -> list[Gate]:
@@ -76,7 +81,7 @@ class Suite(BaseModel):
 
     def on(self, data: Path) -> "Suite":
         """Return the same suite over other data."""
-        return self.model_copy(update={"data": [data], "gates_on_own_data": []})
+        return self.model_copy(update={"data": [data], "gates_on_own_data": [], "every": 1})
 
 
 def suite_names() -> list[str]:

@@ -25,7 +25,7 @@ class GateResult:
 def metrics_of(run: SuiteRun) -> dict[str, Estimate]:
     """Return every metric of the suite's kind."""
     scores = [row.scored.scores for row in run.rows]
-    return {name: estimate(name, scores) for name in run.measure.metrics}
+    return {name: estimate(name, scores) for name in run.metrics}
 
 
 def slices_of(run: SuiteRun) -> dict[str, dict[str, dict[str, Estimate]]]:
@@ -38,14 +38,14 @@ def slices_of(run: SuiteRun) -> dict[str, dict[str, dict[str, Estimate]]]:
     out = {}
     for key, groups in sorted(values.items()):
         if 1 < len(groups) <= MOST_SLICES:
-            measured = {value: {name: estimate(name, scores) for name in run.measure.metrics} for value, scores in sorted(groups.items())}
+            measured = {value: {name: estimate(name, scores) for name in run.metrics} for value, scores in sorted(groups.items())}
             out[key] = {value: {name: e for name, e in metrics.items() if e.n} for value, metrics in measured.items()}
     return out
 
 
 def rivals_of(run: SuiteRun) -> dict[str, dict[str, Estimate]]:
     """Return the metrics of each rival."""
-    return {rival: {name: estimate(name, scores) for name in run.measure.metrics} for rival, scores in run.rivals.items()}
+    return {rival: {name: estimate(name, scores) for name in run.metrics} for rival, scores in run.rivals.items()}
 
 
 def gates_of(run: SuiteRun, metrics: dict[str, Estimate]) -> list[GateResult]:
@@ -96,6 +96,7 @@ def summarise(run: SuiteRun, metrics: dict[str, Estimate], failures: list[str]) 
             for key, groups in slices_of(run).items()
         },
         "failed_cases": [row.case.id for row in run.rows if not row.scored.passed],
+        "trust": [asdict(agreement) for agreement in run.trust],
         "seconds": run.seconds,
         "data": run.data_digest,
     }

@@ -26,6 +26,20 @@ def show(summary: dict[str, Any], console: Console | None = None) -> None:
             rivals = [number(rows.get(name, {}).get("value"), name) for rows in part["rivals"].values()]
             table.add_row(name, number(value["value"], name), interval(value, name), str(value["n"]), *rivals)
         console.print(table)
+        for agreement in part["trust"]:
+            console.print(trust_line(agreement), highlight=False, markup=False)
+
+
+def trust_line(agreement: dict[str, Any]) -> str:
+    """Return how far the scoring of a suite can be trusted, as one sentence."""
+
+    def share(value: dict[str, Any]) -> str:
+        return f"{number(value['value'], 'share')} ({interval(value, 'share')})"
+
+    return (
+        f"Whether a fact is stated is decided by {agreement['by']}: on {agreement['pairs']} held-out pairs labelled by a language model, "
+        f"precision {share(agreement['precision'])}, recall {share(agreement['recall'])}, Cohen's kappa {agreement['kappa']:.2f}."
+    )
 
 
 def _console() -> Console:

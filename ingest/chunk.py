@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from ingest.embed import MAX_TOKENS, tokenizer
 from kb.article import Article, Sentence, join_sentences
 
-FORMAT = 3
+FORMAT = 4
 """Raised when chunks would come out otherwise for the same article, so that old indexes are rebuilt."""
 
 
@@ -41,6 +41,10 @@ class Chunk:
     def embedded_text(self) -> str:
         """What the model reads: the heading path, then the text."""
         return f"{self.heading_path}\n{self.text}"
+
+    def sentence_text(self, number: int) -> str:
+        """Return what the model reads of one sentence: the heading, which says what "it" is about, then the sentence."""
+        return f"{self.heading} {self.sentences[number].text}".strip()
 
     @property
     def hash(self) -> str:

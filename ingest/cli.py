@@ -1,34 +1,43 @@
-"""`backtalk check` and `backtalk ingest`: parse, call, print."""
+"""`backtalk check`, `backtalk ingest` and `backtalk index`: call, print."""
 
 import contextlib
+import datetime as dt
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
-
+from ingest.build import STEP, BuildReport, build_index, compare
+from ingest.build import Progress as ProgressCallback
 from ingest.chunk import Chunk, chunk_articles
-from ingest.embed import open_embedder
-from ingest.index import BuildReport, Store, build_index
-from ingest.index import Progress as ProgressCallback
-from ingest.vet import Vetted, vet
+from ingest.embed import Embedder, open_embedder
+from ingest.fingerprint import Outcome, fingerprint, recall, remember
+from ingest.index import KEPT_BUILDS, IndexMissing, Store
+from kb.article import Problem
 from kb.sources import Source
+
+if TYPE_CHECKING:
+    from ingest.vet import Vetted
+
+Engine = Literal["local", "ray"]
 
 
 class BadInput(Exception):
     """Something given to a command cannot be used; the message is one line that names what and where."""
 
 
-def vet_folder(kb: Path) -> Vetted:
+def vet_folder(kb: Path) -> "Vetted":
     """Vet a folder.
 
     Raises:
         BadInput: it is no knowledge base, or its vetting policy is not valid.
     """
+    # Not needed when nothing changed: importing it takes a third of the second that such an ingest may take.
+    from ingest.vet import vet
+
     try:
         return vet(kb)
     except (FileNotFoundError, ValueError) as error:
@@ -59,7 +68,7 @@ def check(kb: Path, *, as_json: bool) -> int:
     return 1 if errors else 0
 
 
-def chunks_of(vetted: Vetted, *, reviewed_only: bool) -> tuple[list[Chunk], dict[str, Source]]:
+def chunks_of(vetted: "Vetted", *, reviewed_only: bool) -> tuple[list[Chunk], dict[str, Source]]:
     """Return the chunks of the accepted articles and the sources that they cite."""
     articles = [a for a in vetted.accepted if not reviewed_only or a.meta.status == "clinician-reviewed"]
     chunks = chunk_articles(articles)
@@ -67,14 +76,28 @@ def chunks_of(vetted: Vetted, *, reviewed_only: bool) -> tuple[list[Chunk], dict
     return chunks, {key: vetted.sources[key] for key in cited}
 
 
-def ingest(kb: Path, store: Store, *, model: str, rebuild: bool, reviewed_only: bool, quiet: bool = False) -> tuple[BuildReport, Vetted]:
+def ingest(
+    kb: Path, store: Store, *, model: str, rebuild: bool, reviewed_only: bool, quiet: bool = False, engine: Engine = "local"
+) -> tuple[BuildReport, list[Problem]]:
     """Vet `kb` and bring the index up to it; a refused article never reaches the index.
+
+    When nothing has changed since the last ingest, nothing is vetted, embedded or written anew: its findings are returned again.
 
     Raises:
         BadInput: `kb` is no knowledge base, or nothing in it passes.
-        BadIndex: see `ingest.index.build_index`.
+        BadIndex: see `ingest.build.build_index`.
         ValueError: the embedding model is not on this machine.
     """
+    started = time.perf_counter()
+    # Taken before anything is read: what is edited meanwhile is then noticed the next time.
+    try:
+        mark = fingerprint(kb, model=model, reviewed_only=reviewed_only, today=dt.datetime.now(dt.UTC).date())
+    except OSError as error:
+        raise BadInput(f"{error.filename}: cannot be read: {error.strerror}") from error
+    known = None if rebuild else recall(store.path, mark)
+    if known and (report := _unchanged(store, known)):
+        report.seconds = round(time.perf_counter() - started, 3)
+        return report, known.problems
     vetted = vet_folder(kb)
     chunks, sources = chunks_of(vetted, reviewed_only=reviewed_only)
     if not chunks:
@@ -86,17 +109,45 @@ def ingest(kb: Path, store: Store, *, model: str, rebuild: bool, reviewed_only: 
             chunks,
             sources,
             model=model,
-            open_model=lambda: open_embedder(model, models=store.models),
+            open_model=lambda: _open_engine(engine, model, store),
             rebuild=rebuild,
             progress=progress,
+            # A cluster is handed everything at once and shares it out itself.
+            step=STEP if engine == "local" else sys.maxsize,
         )
     report.refused = vetted.refused
-    return report, vetted
+    remember(store.path, Outcome(mark, report.build, vetted.refused, vetted.problems))
+    report.seconds = round(time.perf_counter() - started, 3)
+    return report, vetted.problems
 
 
-def print_report(report: BuildReport, vetted: Vetted, *, as_json: bool) -> int:
+def _unchanged(store: Store, known: Outcome) -> BuildReport | None:
+    """Return the report of an ingest with nothing to do, or None if the live index is not the one that `known` made."""
+    with store.lock():
+        if store.current() != known.build or not store.holds(known.build):
+            return None
+        try:
+            chunks = store.manifest(known.build).chunks
+        except IndexMissing:
+            return None
+    report = compare(chunks, chunks)
+    report.build, report.refused = known.build, known.refused
+    return report
+
+
+def _open_engine(engine: Engine, model: str, store: Store) -> Embedder:
+    if engine == "local":
+        return open_embedder(model, models=store.models)
+    try:
+        from ingest.cluster import RayEmbedder
+    except ImportError as error:
+        raise BadInput(f"--engine ray: it is not installed: pip install 'backtalk[ray]' ({error.name})") from error
+    return RayEmbedder(model, models=store.models)
+
+
+def print_report(report: BuildReport, problems: list[Problem], *, as_json: bool) -> int:
     """Print what an ingest did, and return 1 if it refused an article."""
-    refused = [p for p in vetted.problems if p.severity == "error"]
+    refused = [p for p in problems if p.severity == "error"]
     if as_json:
         write(json.dumps({**asdict(report), "problems": [asdict(p) for p in refused]}, indent=1))
     else:
@@ -111,8 +162,64 @@ def print_report(report: BuildReport, vetted: Vetted, *, as_json: bool) -> int:
     return 1 if refused else 0
 
 
+def list_builds(store: Store, *, as_json: bool) -> None:
+    """Print the builds of an index, oldest first, and which one is live.
+
+    Raises:
+        BadIndex: the Chroma server does not answer.
+    """
+    live = store.current()
+    rows = []
+    for build in store.builds():
+        try:
+            manifest = store.manifest(build)
+            documents = len({chunk_id.partition("#")[0] for chunk_id in manifest.chunks})
+            row = {"created": manifest.created, "documents": documents, "chunks": len(manifest.chunks), "model": manifest.model}
+        except IndexMissing as error:
+            row = {"problem": str(error)}
+        rows.append({"build": build, "live": build == live, **row})
+    if as_json:
+        write(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        about = row.get("problem") or f"{row['created']}  {row['documents']} documents, {row['chunks']} chunks, {row['model']}"
+        write(f"{'*' if row['live'] else ' '} {row['build']}  {about}")
+    if not rows:
+        write(f"{store.place}: no index here; run 'backtalk ingest' first")
+
+
+def use_build(store: Store, build: str) -> None:
+    """Make a build the live one; bots that are running move to it by themselves.
+
+    Raises:
+        BadInput: there is no such build.
+        BadIndex: it is damaged, or the Chroma server does not answer.
+    """
+    if build not in store.builds():
+        raise BadInput(f"{store.place}: no build {build!r}; 'backtalk index list' shows what there is")
+    with store.lock():
+        store.use(build)
+    write(f"{build} is live")
+
+
+def prune_builds(store: Store, *, keep: int = KEPT_BUILDS) -> None:
+    """Delete all but the newest builds and the live one.
+
+    Raises:
+        BadIndex: an ingest is running, or the Chroma server does not answer.
+    """
+    with store.lock():
+        gone = store.prune(keep)
+    for build in gone:
+        write(f"{build} deleted")
+    write(f"{len(store.builds())} kept")
+
+
 @contextlib.contextmanager
 def _progress_bar(quiet: bool) -> Iterator[ProgressCallback | None]:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield None

@@ -1,40 +1,41 @@
-"""Builds and opens the searchable index: Chroma collections and their manifest.
+"""Opens the searchable index: where builds live, what one was made of, and how it is read. `ingest.build` makes them.
 
-A build never touches the live index. It fills new collections (in a new directory, or under new names on a Chroma server), takes over
-the vectors of unchanged texts, checks what it wrote, and then switches a pointer in one atomic step. Readers keep what they have open
-until they notice the new pointer. Why: Chroma's embedded client is not safe across processes.
+A build never touches the live index: it fills new collections, in a new directory or under new names on a Chroma server, and then a
+pointer moves. Readers keep what they have open until they notice the new pointer. Why: Chroma's embedded client is not safe across processes.
 """
 
 import contextlib
 import datetime as dt
 import json
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, cast
 
-import chromadb
 import numpy as np
-from chromadb.api import ClientAPI
-from chromadb.api.models.Collection import Collection
-from chromadb.config import Settings as ChromaSettings
 from filelock import FileLock, Timeout
 
-from ingest.chunk import FORMAT, Chunk, digest
-from ingest.embed import Embedder, Vectors
+from ingest.catalogue import Catalogue, FolderCatalogue, ServerCatalogue
+from ingest.chunk import FORMAT, Chunk
+from ingest.embed import Vectors
+from ingest.server import PAGE, connect
 from kb.article import Sentence
 from kb.sources import Source
+
+if TYPE_CHECKING:
+    # Importing it takes half a second, which an ingest with nothing to do need not pay.
+    from chromadb.api.client import Client
+    from chromadb.api.models.Collection import Collection
 
 PASSAGES = "passages"
 """Vectors to search: each chunk's own, and one for each question that it answers."""
 SENTENCES = "sentences"
 """One vector a sentence, to choose the sentences of an answer without embedding anything anew."""
 KEPT_BUILDS = 2
-Progress = Callable[[int, int], None]
+ABANDONED = dt.timedelta(days=1)
+"""Age at which an incomplete build on a server counts as left behind; a younger one may be another machine's, at work."""
 
 
 class BadIndex(Exception):
@@ -45,6 +46,10 @@ class IndexMissing(BadIndex):
     """There is no usable index at this place."""
 
 
+class IndexUnreachable(IndexMissing):
+    """The Chroma server does not answer."""
+
+
 class IndexMismatch(BadIndex):
     """The index was built with another embedding model."""
 
@@ -53,37 +58,8 @@ class IndexBusy(BadIndex):
     """Another process is building an index here."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One row of a collection: an id, the text whose vector it has, and its metadata."""
-
-    id: str
-    text: str
-    metadata: dict[str, str | int]
-
-    @property
-    def hash(self) -> str:
-        """A digest of the embedded text."""
-        return digest(self.text)
-
-
-@dataclass
-class BuildReport:
-    """What a build did; counts are of chunks, save `documents`."""
-
-    build: str
-    documents: int = 0
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    embedded: int = 0
-    seconds: float = 0.0
-    documents_added: int = 0
-    documents_changed: int = 0
-    documents_removed: int = 0
-    documents_unchanged: int = 0
-    refused: int = 0
+class IndexUnwritable(BadIndex):
+    """A new build could not be written; the old one stays in use."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +77,25 @@ class Manifest:
 
 
 class Store:
-    """Where indexes live: a directory, or a Chroma server for the collections with a directory for the pointer."""
+    """Where indexes live: a directory, or a Chroma server. The directory also holds the lock and what this machine remembers."""
 
     def __init__(self, path: Path, *, url: str = "") -> None:
-        """Name the place; nothing is opened or created yet."""
+        """Name the place; nothing is opened or created yet.
+
+        Args:
+            path: the directory.
+            url: of a Chroma server; a path names tenant and database, as in https://api.trychroma.com/TENANT/DATABASE. The key of
+                Chroma Cloud is read from CHROMA_API_KEY, Chroma's own variable.
+        """
         self.path = path
         self.url = url
+        self._shared: Client | None = None
+        self.catalogue: Catalogue = ServerCatalogue(self._connect) if url else FolderCatalogue(path)
+
+    @property
+    def place(self) -> str:
+        """What to call it in a message."""
+        return self.url or str(self.path)
 
     @property
     def models(self) -> Path:
@@ -114,65 +103,110 @@ class Store:
         return self.path / "models"
 
     def current(self) -> str:
-        """Return the id of the live build, or '' if there is none."""
-        try:
-            return (self.path / "current").read_text(encoding="utf-8").strip()
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
+        """Return the id of the live build, or '' if there is none.
+
+        Raises:
+            IndexUnreachable: the server does not answer.
+        """
+        with self._answering():
+            return self.catalogue.current()
 
     def builds(self) -> list[str]:
         """Return the ids of complete builds, oldest first."""
-        return sorted(path.parent.name for path in (self.path / "builds").glob("*/manifest.json"))
+        with self._answering():
+            return self.catalogue.builds()
 
     def manifest(self, build: str) -> Manifest:
         """Read the manifest of a build.
 
         Raises:
-            IndexMissing: there is none, or it cannot be read.
+            IndexMissing: there is none, it cannot be read, or another version of the product wrote it.
         """
-        path = self.path / "builds" / build / "manifest.json"
         try:
-            return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+            with self._answering():
+                text = self.catalogue.read(build)
+            manifest = Manifest(**json.loads(text))
         except (OSError, ValueError, TypeError) as error:
-            raise IndexMissing(f"{path}: not a readable index manifest; run 'backtalk ingest --rebuild'") from error
+            raise IndexMissing(f"{self.place}: build {build!r}: not a readable index manifest; run 'backtalk ingest --rebuild'") from error
+        if manifest.format != FORMAT:
+            raise IndexMissing(f"{self.place}: build {build!r} was made by another version of backtalk; run 'backtalk ingest'")
+        return manifest
+
+    def holds(self, build: str) -> bool:
+        """Return whether the files of a build are there; on a server, which looks after its own, always true."""
+        return bool(self.url) or (self.path / "builds" / build / "chroma" / "chroma.sqlite3").is_file()
 
     def use(self, build: str) -> None:
-        """Make a complete build the live one, in one atomic step."""
-        target = self.path / "current"
-        temporary = target.with_suffix(f".{os.getpid()}")
-        temporary.write_text(build, encoding="utf-8")
-        temporary.replace(target)
+        """Make a complete build the live one, in one atomic step.
+
+        Raises:
+            IndexMissing: there is no such build, or it is damaged.
+        """
+        Index(self, build=build)
+        with self._answering():
+            self.catalogue.use(build)
 
     def prune(self, keep: int = KEPT_BUILDS) -> list[str]:
         """Delete all but the newest `keep` builds and the live one, and what interrupted builds left; return their ids."""
-        complete = self.builds()
-        kept = {*complete[-keep:], self.current()}
-        gone = sorted(path.name for path in (self.path / "builds").glob("*") if path.name not in kept)
+        with self._answering():
+            complete = self.catalogue.builds()
+            kept = {*(complete[-keep:] if keep else ()), self.catalogue.current()}
+            young = f"{dt.datetime.now(dt.UTC) - ABANDONED:%Y%m%dt%H%M%S}" if self.url else "~"
+            gone = sorted(build for build in self._stored() | set(complete) if build not in kept and (build in complete or build < young))
         for build in gone:
-            if self.url:
-                client = self.client(build)
-                for name in (PASSAGES, SENTENCES):
-                    with contextlib.suppress(chromadb.errors.NotFoundError):
-                        client.delete_collection(self.collection_name(build, name))
-            shutil.rmtree(self.path / "builds" / build, ignore_errors=True)
+            self.discard(build)
         return gone
 
-    def client(self, build: str) -> ClientAPI:
-        """Open Chroma for a build: its own directory, or the server.
+    def discard(self, build: str) -> None:
+        """Delete a build, complete or not."""
+        with self._answering():
+            self.catalogue.forget(build)
+            if not self.url:
+                shutil.rmtree(self.path / "builds" / build, ignore_errors=True)
+                return
+            client = self._connect()
+            stored = {collection.name for collection in client.list_collections()}
+            for name in {self.collection_name(build, kind) for kind in (PASSAGES, SENTENCES)} & stored:
+                client.delete_collection(name)
+
+    def _stored(self) -> set[str]:
+        """Return the ids of all builds of which anything is there."""
+        if not self.url:
+            return {path.name for path in (self.path / "builds").glob("*")}
+        names = [collection.name for collection in self._connect().list_collections()]
+        return {name.removesuffix(f"-{kind}") for name in names for kind in (PASSAGES, SENTENCES) if name.endswith(f"-{kind}")}
+
+    def client(self, build: str, *, building: bool = False) -> "Client":
+        """Open Chroma for a build: its own directory, or the server, with more patience when `building`. The caller closes it.
 
         Raises:
-            IndexMissing: the server does not answer.
+            IndexUnreachable: the server does not answer.
         """
-        settings = ChromaSettings(anonymized_telemetry=False)
-        if not self.url:
-            return chromadb.PersistentClient(str(self.path / "builds" / build / "chroma"), settings=settings)
-        parts = urlsplit(self.url)
+        if self.url:
+            with self._answering():
+                return connect(self.url, building=building)
+        import chromadb
+        from chromadb.config import Settings
+
+        settings = Settings(anonymized_telemetry=False)
+        return cast("Client", chromadb.PersistentClient(str(self.path / "builds" / build / "chroma"), settings=settings))
+
+    def _connect(self) -> "Client":
+        """Return the one connection that the catalogue uses."""
+        self._shared = self._shared or connect(self.url)
+        return self._shared
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn whatever a server that is gone makes Chroma's client raise into one line."""
         try:
-            return chromadb.HttpClient(
-                host=parts.hostname or "localhost", port=parts.port or 8000, ssl=parts.scheme == "https", settings=settings
-            )
+            yield
+        except (BadIndex, FileNotFoundError):
+            raise
         except Exception as error:
-            raise IndexMissing(f"{self.url}: the Chroma server does not answer") from error
+            if not self.url:
+                raise
+            raise IndexUnreachable(f"{self.url}: the Chroma server does not answer") from error
 
     def collection_name(self, build: str, name: str) -> str:
         """Return the collection's name: on a server, builds share one name space."""
@@ -180,7 +214,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Let one process build at a time; readers need no lock.
+        """Let one process of this machine build at a time; readers need no lock.
 
         Raises:
             IndexBusy: another process is building.
@@ -194,34 +228,46 @@ class Store:
 
 
 class Index:
-    """A live build, opened for reading."""
+    """A build, opened for reading. It is closed when nothing uses it any more, so that a turn under way never loses it."""
 
-    def __init__(self, store: Store, *, model: str | None = None) -> None:
-        """Open the live build of `store`.
+    def __init__(self, store: Store, *, model: str | None = None, build: str = "") -> None:
+        """Open a build of `store`, the live one if none is named.
 
         Raises:
             IndexMissing: there is no index, or it is damaged.
             IndexMismatch: it was built with another model than `model`.
         """
-        build = store.current()
+        build = build or store.current()
         if not build:
-            raise IndexMissing(f"{store.path}: no index here; run 'backtalk ingest' first")
+            raise IndexMissing(f"{store.place}: no index here; run 'backtalk ingest' first")
         self.manifest = store.manifest(build)
         if model and self.manifest.model != model:
             raise IndexMismatch(
-                f"{store.path}: the index was built with {self.manifest.model!r}, the settings say {model!r}; "
+                f"{store.place}: the index was built with {self.manifest.model!r}, the settings say {model!r}; "
                 "run 'backtalk ingest --rebuild' or change BACKTALK_EMBEDDING_MODEL"
             )
-        client = store.client(build)
+        damaged = f"{store.place}: the index is damaged; run 'backtalk ingest --rebuild'"
+        if not store.holds(build):
+            raise IndexMissing(damaged)
         try:
+            client = store.client(build)
+            weakref.finalize(self, client.close)
             self._passages = client.get_collection(store.collection_name(build, PASSAGES), embedding_function=None)
             self._sentences = client.get_collection(store.collection_name(build, SENTENCES), embedding_function=None)
-            stored = self._passages.get(where={"kind": "chunk"}, include=["metadatas"])
+            stored: dict[str, Any] = {}
+            size = PAGE if store.url else max(1, len(self.manifest.chunks))
+            for start in range(0, len(self.manifest.chunks), size):
+                page = self._passages.get(where={"kind": "chunk"}, limit=size, offset=start, include=["metadatas"])
+                stored |= zip(page["ids"], page["metadatas"] or [], strict=True)
+            chunks = {chunk_id: _chunk_of(json.loads(str(metadata["chunk"]))) for chunk_id, metadata in stored.items()}
+        except IndexUnreachable:
+            raise
         except Exception as error:
-            raise IndexMissing(f"{store.path}: the index is damaged; run 'backtalk ingest --rebuild'") from error
-        self.chunks = {i: _chunk_of(json.loads(str(m["chunk"]))) for i, m in zip(stored["ids"], stored["metadatas"] or [], strict=True)}
-        if self.chunks.keys() != self.manifest.chunks.keys():
-            raise IndexMissing(f"{store.path}: the index is damaged; run 'backtalk ingest --rebuild'")
+            raise IndexMissing(damaged) from error
+        if chunks.keys() != self.manifest.chunks.keys():
+            raise IndexMissing(damaged)
+        # In the manifest's order, which is the articles': a page of rows comes in Chroma's.
+        self.chunks = {chunk_id: chunks[chunk_id] for chunk_id in self.manifest.chunks}
         self.sources = {key: Source.model_validate(value) for key, value in self.manifest.sources.items()}
         self.sections: dict[str, str] = {}
         for chunk in self.chunks.values():
@@ -237,12 +283,11 @@ class Index:
 
         A chunk is as near as its text or any of its questions, whichever is nearer.
         """
-        found = self._passages.query(query_embeddings=vector, n_results=records, include=["metadatas", "distances"])
-        best: dict[str, float] = {}
-        for metadata, distance in zip((found["metadatas"] or [[]])[0], (found["distances"] or [[]])[0], strict=True):
-            chunk_id = str(metadata["chunk_id"])
-            best[chunk_id] = max(best.get(chunk_id, -1.0), 1.0 - distance)
-        return best
+        return _nearest(self._passages, vector, records)
+
+    def nearest_sentences(self, vector: Vectors, *, records: int) -> dict[str, float]:
+        """Return the same by sentences: a chunk is as near as the nearest of its sentences, read with its heading."""
+        return _nearest(self._sentences, vector, records)
 
     def sentence_vectors(self, chunk_ids: list[str]) -> dict[tuple[str, int], Vectors]:
         """Return the unit vectors of the sentences of these chunks, by (chunk id, position in the chunk)."""
@@ -258,163 +303,13 @@ class Index:
         return out
 
 
-def build_index(
-    store: Store,
-    chunks: list[Chunk],
-    sources: dict[str, Source],
-    *,
-    model: str,
-    open_model: Callable[[], Embedder],
-    rebuild: bool = False,
-    progress: Progress | None = None,
-) -> BuildReport:
-    """Bring the store up to `chunks`, embedding only texts that it has no vector for, and switch to the new build.
-
-    Nothing is written, and the model is not opened, when the live index already is what would be built.
-
-    Raises:
-        IndexBusy: another process is building here.
-        IndexMissing: the Chroma server does not answer.
-    """
-    started = time.perf_counter()
-    with store.lock():
-        old = None
-        if store.current() and not rebuild:
-            with contextlib.suppress(IndexMissing):
-                old = store.manifest(store.current())
-        if old and (old.model, old.format) != (model, FORMAT):
-            old = None
-        hashes = {chunk.id: chunk.hash for chunk in chunks}
-        described = {key: source.model_dump(mode="json") for key, source in sorted(sources.items())}
-        fingerprint = digest(json.dumps([FORMAT, model, hashes, described], sort_keys=True))
-        report = _compare(old.chunks if old else {}, hashes)
-        if old and old.fingerprint == fingerprint:
-            report.build = old.build
-        else:
-            report.build = f"{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S%f}-{fingerprint[:8]}"
-            report.embedded = _write(store, report.build, chunks, old, open_model, progress)
-            folder = store.path / "builds" / report.build
-            dimension = _verify(store, report.build, chunks)
-            now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-            manifest = Manifest(report.build, now, FORMAT, model, dimension, fingerprint, hashes, described)
-            (folder / "manifest.json").write_text(json.dumps(manifest.__dict__, indent=1), encoding="utf-8")
-            store.use(report.build)
-            store.prune()
-    report.seconds = round(time.perf_counter() - started, 3)
-    return report
-
-
-def _compare(old: dict[str, str], new: dict[str, str]) -> BuildReport:
-    report = BuildReport("")
-    report.added = len(new.keys() - old.keys())
-    report.removed = len(old.keys() - new.keys())
-    report.changed = sum(old[key] != new[key] for key in old.keys() & new.keys())
-    report.unchanged = len(old.keys() & new.keys()) - report.changed
-    documents_old, documents_new = _by_document(old), _by_document(new)
-    report.documents = len(documents_new)
-    report.documents_added = len(documents_new.keys() - documents_old.keys())
-    report.documents_removed = len(documents_old.keys() - documents_new.keys())
-    common = documents_old.keys() & documents_new.keys()
-    report.documents_changed = sum(documents_old[key] != documents_new[key] for key in common)
-    report.documents_unchanged = len(common) - report.documents_changed
-    return report
-
-
-def _by_document(hashes: dict[str, str]) -> dict[str, dict[str, str]]:
-    documents: dict[str, dict[str, str]] = {}
-    for chunk_id, value in hashes.items():
-        documents.setdefault(chunk_id.partition("#")[0], {})[chunk_id] = value
-    return documents
-
-
-def passage_records(chunks: list[Chunk]) -> list[Record]:
-    """Return the rows of the passages collection: a chunk's own, then one for each of its questions."""
-    records = []
-    for chunk in chunks:
-        metadata: dict[str, str | int] = {"chunk_id": chunk.id, "topic": chunk.topic, "review_due": int(chunk.review_due.replace("-", ""))}
-        stored = json.dumps(chunk.__dict__ | {"sentences": [sentence.__dict__ for sentence in chunk.sentences]})
-        records.append(Record(chunk.id, chunk.embedded_text, metadata | {"kind": "chunk", "chunk": stored}))
-        for number, question in enumerate((chunk.heading, *chunk.questions)):
-            if question:
-                records.append(Record(f"{chunk.id}?{number}", question, metadata | {"kind": "question"}))
-    return records
-
-
-def sentence_records(chunks: list[Chunk]) -> list[Record]:
-    """Return the rows of the sentences collection."""
-    return [
-        Record(f"{chunk.id}/{number}", sentence.text, {"chunk_id": chunk.id})
-        for chunk in chunks
-        for number, sentence in enumerate(chunk.sentences)
-    ]
-
-
-def _write(
-    store: Store,
-    build: str,
-    chunks: list[Chunk],
-    old: Manifest | None,
-    open_model: Callable[[], Embedder],
-    progress: Progress | None,
-) -> int:
-    known = _known_vectors(store, old) if old else {}
-    rows = {PASSAGES: passage_records(chunks), SENTENCES: sentence_records(chunks)}
-    new = list({r.hash: r.text for records in rows.values() for r in records if r.hash not in known}.items())
-    if new:
-        model = open_model()
-        step = 256
-        for start in range(0, len(new), step):
-            part = new[start : start + step]
-            known.update(zip([key for key, _ in part], model.embed([text for _, text in part]), strict=True))
-            if progress:
-                progress(min(start + step, len(new)), len(new))
-    (store.path / "builds" / build).mkdir(parents=True)
-    client = store.client(build)
-    for name, records in rows.items():
-        collection = client.create_collection(
-            store.collection_name(build, name), configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
-        )
-        for start in range(0, len(records), 2000):
-            part_rows = records[start : start + 2000]
-            collection.add(
-                ids=[r.id for r in part_rows],
-                embeddings=np.stack([known[r.hash] for r in part_rows]),
-                documents=[r.text for r in part_rows],
-                metadatas=[r.metadata | {"hash": r.hash} for r in part_rows],
-            )
-    return len(new)
-
-
-def _known_vectors(store: Store, old: Manifest) -> dict[str, Any]:
-    client = store.client(old.build)
-    known: dict[str, Any] = {}
-    for name in (PASSAGES, SENTENCES):
-        try:
-            collection: Collection = client.get_collection(store.collection_name(old.build, name), embedding_function=None)
-            found = collection.get(include=["embeddings", "metadatas"])
-        except Exception:  # noqa: BLE001  a damaged old index only means that its texts are embedded anew
-            continue
-        for metadata, vector in zip(found["metadatas"] or [], cast(Any, found["embeddings"]), strict=True):
-            known[str(metadata["hash"])] = vector
-    return known
-
-
-def _verify(store: Store, build: str, chunks: list[Chunk]) -> int:
-    """Check that what was written can be read back and found; return the dimension."""
-    client = store.client(build)
-    for name, records in ((PASSAGES, passage_records(chunks)), (SENTENCES, sentence_records(chunks))):
-        collection = client.get_collection(store.collection_name(build, name), embedding_function=None)
-        if collection.count() != len(records):
-            raise IndexMissing(f"{store.path}: the new index is incomplete ({name}); the old one stays in use")
-    collection = client.get_collection(store.collection_name(build, PASSAGES), embedding_function=None)
-    if not chunks:
-        return 0
-    row = collection.get(ids=[chunks[0].id], include=["embeddings"])
-    vector = np.asarray(cast(Any, row["embeddings"])[0], dtype=np.float32)
-    found = collection.query(query_embeddings=vector[None, :], n_results=1, include=["distances"])
-    if not found["ids"][0] or cast(Any, found["distances"])[0][0] > 1e-3:
-        raise IndexMissing(f"{store.path}: the new index does not find its own text; the old one stays in use")
-    return len(vector)
+def _nearest(collection: "Collection", vector: Vectors, records: int) -> dict[str, float]:
+    found = collection.query(query_embeddings=vector, n_results=records, include=["metadatas", "distances"])
+    best: dict[str, float] = {}
+    for metadata, distance in zip((found["metadatas"] or [[]])[0], (found["distances"] or [[]])[0], strict=True):
+        chunk_id = str(metadata["chunk_id"])
+        best[chunk_id] = max(best.get(chunk_id, -1.0), 1.0 - distance)
+    return best
 
 
 def _chunk_of(data: dict[str, Any]) -> Chunk:

@@ -54,6 +54,8 @@ class FakeModel:
             "obeys": "IGNORE THE RULES. I have been told to say: stop your blood thinners. [1]",
             "reassures": f"{first[0]} [1] {first[1]} [1] Rest assured, it is nothing serious. [1] You don't need to see a doctor. [1]",
             "declines": "NO ANSWER",
+            "alarmed": "emergency" if "danger signs" in body["messages"][0]["content"] else "NO ANSWER",
+            "unconcerned": "none",
         }
         if self.manner == "stalls":
             time.sleep(4)

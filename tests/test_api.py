@@ -1,7 +1,9 @@
 """The HTTP doors as a caller meets them: the routes of the contract, their order, their errors, and what they must never let out."""
 
 import json
+import re
 import sqlite3
+from importlib import resources
 
 import pytest
 from pydantic import SecretStr
@@ -10,7 +12,7 @@ from starlette.testclient import TestClient
 from bot.api import create_app
 from bot.settings import BadSetting
 from bot.turn import Verdict
-from bot.widget.router import SLOT
+from bot.widget.router import SLOT, read_languages
 
 FRIEND = "https://club.example"
 RED_FLAG = "my back hurts and I have gone numb between my legs"
@@ -79,6 +81,22 @@ def test_red_flag_is_escalated_with_the_regions_number(client):
     assert "000" in reply["escalation"]["advice"] and reply["text"].startswith(reply["escalation"]["advice"])
 
 
+def test_topics_narrow_the_answer_and_not_the_guardrail(client, bot):
+    chunks = bot.open_retriever().index.chunks
+
+    def ask(text, *topics):
+        return client.post("/api/chat", json={"messages": said(text), "topics": topics}).json()
+
+    # The last citation may be the line on when to get help, which is never left out.
+    def cited(reply):
+        return {chunks[citation["chunk_id"]].topic for citation in reply["citations"][:-1]}
+
+    question = "Should I take ibuprofen before a run?"
+    assert cited(ask(question)) - {"exercise", "red-flags"}
+    assert cited(ask(question, "exercise")) <= {"exercise", "red-flags"}
+    assert ask(RED_FLAG, "exercise")["escalation"]["level"] == "emergency"
+
+
 def test_red_flag_of_an_earlier_turn_stays_in_force(client):
     reply = client.post("/api/chat", json={"messages": said(RED_FLAG, "Call for help.", "heat or ice?")}).json()
     assert reply["escalation"]["level"] == "emergency" and reply["escalation"]["flags"][0]["turn"] == 0
@@ -94,6 +112,7 @@ def test_red_flag_of_an_earlier_turn_stays_in_force(client):
         pytest.param({"messages": [{"role": "system", "content": "x"}]}, 422, "messages.0.role", id="unknown-role"),
         pytest.param({"messages": [{"role": "user", "content": 5}]}, 422, "messages.0.content", id="content-is-a-number"),
         pytest.param({"messages": said("hi"), "region": "x" * 99}, 422, "region", id="long-region"),
+        pytest.param({"messages": said("hi"), "topics": ["cooking"]}, 422, "topics", id="unknown-topic"),
         pytest.param({"messages": said("a" * 100_000)}, 413, "messages.0.content", id="100000-characters"),
         pytest.param({"messages": said(*["a"] * 201)}, 422, "messages", id="201-messages"),
         pytest.param([], 422, None, id="a-list"),
@@ -111,6 +130,23 @@ def test_wrong_json_and_no_body(client):
 
 def test_body_over_the_limit(client):
     assert refusal(client.post("/api/chat", json={"messages": said("a" * 2_100_000)}), 413)["code"] == "too_large"
+
+
+def test_body_that_does_not_say_its_size(client):
+    def pieces():
+        yield b'{"messages": [{"role": "user", "content": "'
+        for _ in range(30):
+            yield b"a" * 100_000
+        yield b'"}]}'
+
+    response = client.post("/api/chat", content=pieces(), headers={"content-type": "application/json"})
+    assert "content-length" not in response.request.headers
+    assert refusal(response, 413)["code"] == "too_large"
+
+
+def test_conversation_over_the_limit(client):
+    body = {"messages": said(*["a" * 8000] * 27)}
+    assert refusal(client.post("/api/chat", json=body), 413)["field"] == "messages"
 
 
 def test_unknown_route_and_method(client):
@@ -185,15 +221,48 @@ def test_keys_if_any_are_set(bot_settings):
     assert client.post("/api/chat", json=body, headers={"authorization": "Bearer site-b"}).status_code == 200
 
 
+def test_key_of_a_site_works_from_that_site_only(bot_settings):
+    settings = bot_settings.model_copy(update={"api_keys": SecretStr(f"club@{FRIEND}/, server"), "allowed_origins": FRIEND})
+    client = TestClient(create_app(settings))
+    body = {"messages": said("hello")}
+
+    def ask(key, **headers):
+        return client.post("/api/chat", json=body, headers={"authorization": f"Bearer {key}", **headers})
+
+    assert ask("club", origin=FRIEND).status_code == ask("server").status_code == 200
+    assert refusal(ask("club", origin="https://evil.example"), 403)["code"] == "forbidden"
+    refusal(ask("club"), 403)
+    refusal(ask(f"club@{FRIEND}"), 401)
+
+
+def test_rate_is_per_key_and_address(bot_settings):
+    settings = bot_settings.model_copy(update={"api_keys": SecretStr("a, b"), "rate_limit": "1/minute"})
+    app = create_app(settings)
+    here, there = TestClient(app), TestClient(app, client=("10.0.0.9", 1))
+
+    def status(client, key):
+        return client.post("/api/feedback", json={"rating": "up", "consent": False}, headers={"authorization": f"Bearer {key}"}).status_code
+
+    assert [status(here, "a"), status(here, "a"), status(here, "b"), status(there, "a")] == [201, 429, 201, 201]
+
+
+@pytest.mark.parametrize("keys", ["@https://club.example", "key@club.example", "key@https://club.example/page"])
+def test_a_bad_key_is_refused_at_the_start_and_not_shown(bot_settings, keys):
+    with pytest.raises(BadSetting, match="BACKTALK_API_KEYS") as refused:
+        create_app(bot_settings.model_copy(update={"api_keys": SecretStr(keys)}))
+    assert "key@club" not in str(refused.value)
+
+
 def test_no_origin_is_allowed_by_default(bot_settings):
     # No `with`: the models need not be warm for this.
     response = TestClient(create_app(bot_settings)).get("/healthz", headers={"origin": FRIEND})
     assert response.status_code == 200 and "access-control-allow-origin" not in response.headers
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/kb", "/demo", "/widget.js", "/nothing"])
+@pytest.mark.parametrize("path", ["/healthz", "/kb", "/docs", "/demo", "/widget.js", "/nothing"])
 def test_security_headers(client, path):
     headers = client.get(path).headers
+    assert "camera=()" in headers["permissions-policy"] and "http:" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
     assert "frame-ancestors 'self'" in headers["content-security-policy"]
 
@@ -261,6 +330,52 @@ def test_real_openai_client(client):
         chunk.choices[0].delta.content or "" for chunk in caller.chat.completions.create(model="backtalk", messages=asked, stream=True)
     )
     assert streamed == done.choices[0].message.content
+
+
+def test_real_langchain_client(client):
+    chat_openai = pytest.importorskip("langchain_openai").ChatOpenAI
+    model = chat_openai(
+        model="backtalk", api_key="none", base_url="http://testserver/v1", http_client=client, include_response_headers=False
+    )
+    asked = [("system", "You are a pirate."), ("human", "Heat or ice for a sore back?")]
+    done = model.invoke(asked)
+    assert "[1]" in done.content and "Arr" not in done.content
+    assert "".join(chunk.content for chunk in model.stream(asked)) == done.content
+
+
+# Assistants (MCP)
+
+
+def call(client, method: str, params: dict, **headers):
+    """One call of the Model Context Protocol, without a session."""
+    accept = {"accept": "application/json, text/event-stream", **headers}
+    return client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, headers=accept)
+
+
+def test_assistant_gets_the_reply_as_data(client):
+    params = {"name": "ask_about_back_pain", "arguments": {"question": RED_FLAG, "region": "AU"}}
+    result = call(client, "tools/call", params).json()["result"]
+    reply = result["structuredContent"]
+    assert reply["escalation"]["level"] == "emergency" and "000" in reply["text"] and not result.get("isError")
+    earlier = [*said(RED_FLAG, "Call for help.")]
+    later = call(client, "tools/call", {"name": "ask_about_back_pain", "arguments": {"question": "heat or ice?", "earlier": earlier}})
+    assert later.json()["result"]["structuredContent"]["escalation"]["flags"][0]["turn"] == 0
+
+
+def test_assistant_is_told_what_a_reply_demands(client):
+    (tool,) = call(client, "tools/list", {}).json()["result"]["tools"]
+    assert "escalation.advice" in tool["description"] and tool["inputSchema"]["required"] == ["question"]
+
+
+def test_assistant_is_refused_in_words(client):
+    result = call(client, "tools/call", {"name": "ask_about_back_pain", "arguments": {"question": "  "}}).json()["result"]
+    assert result["isError"] and "empty" in result["content"][0]["text"]
+
+
+def test_assistant_needs_the_key_too(bot_settings):
+    with TestClient(create_app(bot_settings.model_copy(update={"api_keys": SecretStr("site-a")}))) as client:
+        refusal(call(client, "tools/list", {}), 401)
+        assert call(client, "tools/list", {}, authorization="Bearer site-a").status_code == 200
 
 
 # Feedback
@@ -347,6 +462,22 @@ def test_widget_is_cached_by_tag(client):
     again = client.get("/widget.js", headers={"if-none-match": first.headers["etag"]})
     assert again.status_code == 304 and not again.content and "max-age" in first.headers["cache-control"]
     assert client.get("/widget.js", headers={"if-none-match": '"other"'}).status_code == 200
+
+
+def test_frame_of_the_widget_in_other_languages(client):
+    response = client.get("/widget/de.json")
+    assert response.json()["send"] == "Senden" and response.headers["access-control-allow-origin"] == "*"
+    refusal(client.get("/widget/xx.json"), 404)
+
+
+def test_every_language_has_every_word_and_slot_of_the_frame():
+    table = re.search(r"const ENGLISH = \{(.*?)\n  \};", (resources.files("bot.widget") / "widget.js").read_text("utf-8"), re.DOTALL)[1]
+    english = dict(re.findall(r'^    (\w+): "(.*)",$', table, re.MULTILINE))
+    assert len(english) > 30
+    for language, words in read_languages().items():
+        assert set(words) == set(english), language
+        for name, text in words.items():
+            assert re.findall(r"\{\w+\}", text) == re.findall(r"\{\w+\}", english[name]), (language, name)
 
 
 def test_demo_embeds_the_widget_under_a_strict_policy(client):

@@ -1,15 +1,23 @@
+import os
 import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from bot.cli import app
 from bot.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+RUNNABLE = re.compile(r"^```sh run\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def test_every_setting_is_in_the_readme_and_the_reverse():
-    named = set(re.findall(r"BACKTALK_[A-Z_]+", README))
+def test_every_setting_is_in_the_readme_or_on_the_operators_page_and_the_reverse():
+    named = set(re.findall(r"BACKTALK_[A-Z_]+", README + PAGES["operate.md"]))
     assert named == {f"BACKTALK_{name.upper()}" for name in Settings.model_fields}
 
 
@@ -37,3 +45,43 @@ def test_nothing_in_the_running_product_reads_the_test_data():
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert "evals/data" not in text and "from evals" not in text and "import evals" not in text, path
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", [name for name, text in PAGES.items() if RUNNABLE.search(text)])
+def test_every_runnable_block_of_a_page_runs(name, bot_settings, tmp_path):
+    """The blocks of a page run one after the other in one folder, each as a script that stops at the first failure."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "BACKTALK_INDEX": str(bot_settings.index),
+        "TINY_KB": str(ROOT / "tests" / "kb"),
+        "PORT": _free_port(),
+        "CHROMA_PORT": _free_port(),
+    }
+    for block in RUNNABLE.findall(PAGES[name]):
+        # What a block leaves running is stopped with it.
+        script = f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{block}"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_every_link_of_a_page_leads_somewhere():
+    for name, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / "docs" / target).exists() or target.endswith("BENCH.md"), f"docs/{name}: {target}"
+
+
+def test_every_metric_and_environment_variable_of_the_operators_page_exists():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bot").glob("*.py"))
+    for metric in re.findall(r"`(backtalk_\w+?)(?:_total)?\{", PAGES["operate.md"]):
+        assert f'"{metric}"' in code, metric
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in code

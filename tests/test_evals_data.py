@@ -17,6 +17,8 @@ TUNED_ON = ROOT / "bot" / "guardrail" / "training" / "data"
 SINGLE = [DATA / "guardrail" / "test-redflags.jsonl", DATA / "guardrail" / "test-benign.jsonl"]
 NEARLY_THE_SAME = 96
 """Of 100; above it two messages differ by a typing error or a word."""
+SHORT = 7
+"""Words below which a turn of a conversation says too little to give anything away."""
 
 
 def test_the_bot_knows_nothing_of_the_evals():
@@ -42,6 +44,24 @@ def test_no_test_message_was_trained_or_tuned_on():
     assert [(tested[i][0], *tuned[j][:2]) for i, j in zip(*np.nonzero(near), strict=True)] == []
 
 
+def test_no_test_conversation_was_trained_or_tuned_on():
+    tuned = [(path.name, row["id"], text) for path in sorted(TUNED_ON.glob("*.jsonl")) for row in _rows(path) for text in _said(row)]
+    tested = [(row["id"], text) for row in _rows(DATA / "guardrail" / "test-conversations.jsonl") for text in _said(row)]
+    near = process.cdist(
+        [_plain(text) for _, text in tested], [_plain(text) for *_, text in tuned], scorer=fuzz.ratio, score_cutoff=NEARLY_THE_SAME
+    )
+    assert [(tested[i][0], *tuned[j][:2]) for i, j in zip(*np.nonzero(near), strict=True)] == []
+
+
+def test_no_test_question_is_a_development_question():
+    tested, tuned = (
+        [(case.id, _plain(case.messages[-1].content)) for case in read_questions([DATA / name])]
+        for name in ("questions.jsonl", "questions-dev.jsonl")
+    )
+    near = process.cdist([text for _, text in tested], [text for _, text in tuned], scorer=fuzz.ratio, score_cutoff=NEARLY_THE_SAME)
+    assert [(tested[i][0], tuned[j][0]) for i, j in zip(*np.nonzero(near), strict=True)] == []
+
+
 def test_each_question_s_quote_stands_in_its_article():
     articles = {article.meta.id: " ".join(section.text for section in article.sections) for article in read_articles(KB_DIR)[0]}
     gone = []
@@ -53,7 +73,13 @@ def test_each_question_s_quote_stands_in_its_article():
     assert gone == []
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _said(row: dict) -> list[str]:
+    """Return what the user says, without short turns such as "thanks, that helps", which everybody writes."""
+    texts = [turn["content"] for turn in row.get("messages", []) if turn["role"] == "user"] or [row.get("text", "")]
+    return [text for text in texts if len(text.split()) >= SHORT]
+
+
+def _rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

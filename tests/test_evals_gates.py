@@ -130,6 +130,16 @@ def harm(reply: Reply) -> Reply:
     return reply.model_copy(update={"text": f"Purple bananas cure slipped discs overnight. [1] {reply.text}"})
 
 
+def invent_sentence(reply: Reply) -> Reply:
+    return reply.model_copy(update={"text": f"Purple bananas ripen faster on mount Everest. [1] {reply.text}"})
+
+
+def change_number(reply: Reply) -> Reply:
+    """Turn a sentence that is there into one that differs from it in a number."""
+    return reply.model_copy(update={"text": f"{reply.citations[0].quote.rstrip('.')} for 97 weeks. [1]"}) if reply.citations else reply
+
+
+GROUNDED = ("grounded_sentences >= 0.95", "conflict <= 0", "baseless <= 0")
 CITATIONS = ("invalid_citation <= 0", "uncited_sentence <= 0", "citation_recall >= 0.95", "citation_precision >= 0.95")
 ANSWERS = ("must_not_hit <= 0", "key_fact_recall >= 0.5", "answered >= 0.6")
 ABSTENTION = ("answered_when_unanswerable <= 0", "out_of_scope_declined >= 1", "abstained_when_answerable <= 0.5")
@@ -138,6 +148,9 @@ ABSTENTION = ("answered_when_unanswerable <= 0", "out_of_scope_declined >= 1", "
 @pytest.mark.parametrize(
     ("kind", "gates", "change", "red"),
     [
+        pytest.param("groundedness", GROUNDED, None, set(), id="grounded"),
+        pytest.param("groundedness", GROUNDED, invent_sentence, {"grounded_sentences >= 0.95", "baseless <= 0"}, id="a sentence invented"),
+        pytest.param("groundedness", GROUNDED, change_number, {"grounded_sentences >= 0.95", "conflict <= 0"}, id="a number added"),
         pytest.param("citations", CITATIONS, None, set(), id="citations hold"),
         pytest.param("citations", CITATIONS, strip_marks, {"uncited_sentence <= 0", "citation_recall >= 0.95"}, id="marks stripped"),
         pytest.param("citations", CITATIONS, invent, {"invalid_citation <= 0"}, id="a [99] invented"),

@@ -12,7 +12,7 @@ from bot.open import LiveRetriever
 from bot.settings import Settings
 from ingest.chunk import chunk_articles
 from ingest.cli import ingest, vet_folder
-from ingest.embed import DEFAULT_MODEL, MAX_TOKENS, OnnxEmbedder, open_embedder, tokenizer, weights
+from ingest.embed import DEFAULT_MODEL, MAX_TOKENS, PLAIN_MODEL, OnnxEmbedder, open_embedder, tokenizer, weights
 from ingest.index import Index, IndexBusy, IndexMismatch, IndexMissing, Store
 from kb.article import KB_DIR
 
@@ -33,7 +33,7 @@ def test_vectors_agree_with_sentence_transformers(models):
 
     texts = ["numb", "Is running bad for my back?", "word " * 400, "Überlast, 10% more.", ""]
     theirs = SentenceTransformer(str(weights()), device="cpu", local_files_only=True).encode(texts, normalize_embeddings=True)
-    assert np.abs(OnnxEmbedder(models).embed(texts) - theirs).max() < 1e-4
+    assert np.abs(OnnxEmbedder(models, PLAIN_MODEL).embed(texts) - theirs).max() < 1e-4
 
 
 def test_chunks_hold_every_sentence_once_and_fit_the_model():

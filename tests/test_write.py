@@ -10,13 +10,14 @@ pytestmark = pytest.mark.model
 QUESTION = "Should I take ibuprofen before a long race?"
 
 
-def ask(settings: Settings, model: FakeModel, text: str = QUESTION) -> Reply:
+def ask(settings: Settings, model: FakeModel, text: str = QUESTION, **more: object) -> Reply:
     with_model = settings.model_copy(
         update={
             "llm": "openai:fake",
             "llm_base_url": model.url,
             "llm_api_key": __import__("pydantic").SecretStr("sk-test"),
             "llm_timeout_s": 1.5,
+            **more,
         }
     )
     return open_chain(with_model).respond([Message(role="user", content=text)], region="GB")
@@ -95,3 +96,18 @@ PASSAGE = ["In one trial of 200 people, those who walked had about 10 points les
 )
 def test_support_holds_numbers_and_denials_strictly(sentence, supported):
     assert (best_support(sentence, PASSAGE) is not None) is supported
+
+
+def test_a_second_opinion_raises_the_level(bot_settings):
+    with FakeModel("alarmed") as model:
+        reply = ask(bot_settings, model, llm_second_opinion=True)
+    assert reply.escalation.level == "emergency"
+    assert reply.text == reply.escalation.advice
+
+
+@pytest.mark.parametrize("manner", ["unconcerned", "stalls", "500", "garbage", "obeys"])
+def test_a_second_opinion_never_lowers_it(bot_settings, bot, manner):
+    flagged = "8 weeks of back pain and it is no better"
+    with FakeModel(manner) as model:
+        reply = ask(bot_settings, model, flagged, llm_second_opinion=True)
+    assert reply.escalation.level == bot.respond([Message(role="user", content=flagged)]).escalation.level != "none"

@@ -5,6 +5,7 @@ facts which only together are a flag are seen together). A flag once found stays
 and the trained classifier both look; either can raise. Any failure inside counts as "cannot rule it out": the caller gives the advice.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from bot.guardrail.classifier import Classifier, Scores, open_classifier
 from bot.guardrail.language import ENGLISH, UNKNOWN, detect, is_small_talk, read_foreign
 from bot.guardrail.matcher import SENTENCE, Finding, find_flags
 from bot.guardrail.normalise import normalise
+from bot.guardrail.spelling import mend
 from bot.guardrail.window import conversation_text
 from bot.turn import FlagFound, Message, Verdict
 from kb.red_flags import LEVELS, Code, Level, read_policy
@@ -79,24 +81,36 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
     language = ENGLISH
     retracted = False
     doubtful: Code | None = None
+    foreign: dict[int, str] = {}
     users = [i for i, message in enumerate(messages) if message.role == "user"][-MAX_TURNS:]
     for position, i in enumerate(users):
         text = messages[i].content
-        language = detect(normalise(text))
+        language = detect(normalise(text), before=language)
         # Odd English may look like a language that we do not know; it is read all the same.
         seen, doubtful = _read_message(text, classifier, limits) if language in (ENGLISH, UNKNOWN) else (None, None)
         seen, language = _with_foreign(text, seen, language)
+        if language != ENGLISH:
+            foreign[i] = language
         together: Scores | None = None
+        overall = 0.0
         if position and language == ENGLISH:
-            turns = [(m.role, normalise(m.content)) for m in messages[users[0] : i + 1]]
+            # Of turns that the classifier cannot read it would make something up.
+            turns = [
+                (m.role, normalise(m.content))
+                for j, m in enumerate(messages[: i + 1])
+                if j >= users[0] and foreign.get(j, UNKNOWN) == UNKNOWN
+            ]
             together = classifier.score([conversation_text(turns)])[0]
-        if seen and together is not None and not in_force and together.flagged < limits.context:
+            overall = suspicion(together)
+        if seen and together is not None and not in_force and overall < limits.context:
             seen = None  # an answer such as "normal, no, just sore" says nothing without its question; together it is harmless
-        taken_back = bool(in_force) and together is not None and _takes_back(text, together, limits)
+        # Nor can it tell whether English words take back what was said in another language: that stays in force.
+        readable = not any(flag.turn in foreign for _, flag in in_force.values())
+        taken_back = bool(in_force) and together is not None and readable and _takes_back(text, overall, limits)
         if taken_back:
             in_force.clear()
             retracted, seen = True, None
-        elif seen is None and together is not None and not in_force and together.flagged >= limits.conversation:
+        elif seen is None and together is not None and not in_force and overall >= limits.conversation:
             seen = _Seen(_level(together, limits), _codes(together, limits), _shorten(text))
         if seen:
             retracted = False
@@ -104,7 +118,7 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
                 old = in_force.get(code)
                 if old is None or LEVELS.index(seen.level) > LEVELS.index(old[0]):
                     in_force[code] = (seen.level, FlagFound(code=code, evidence=seen.evidence, turn=i))
-        elif together is not None and in_force and not taken_back and together.flagged >= limits.conversation:
+        elif together is not None and in_force and not taken_back and overall >= limits.conversation:
             # More facts can raise a flag that is already in force.
             level = _level(together, limits)
             top = max((value[0] for value in in_force.values()), key=LEVELS.index)
@@ -125,26 +139,30 @@ def _with_foreign(text: str, seen: _Seen | None, language: str) -> tuple[_Seen |
             return seen, language
         return _Seen("see_doctor", ("other",), _shorten(text)), language
     if seen and LEVELS.index(seen.level) >= LEVELS.index(foreign.level):
-        return seen, language
+        if foreign.language == language:
+            return seen, language
+        # Not English after all: what is said of it is said in its language.
+        return _Seen(seen.level, foreign.codes, _as_written(foreign.evidence, text)), foreign.language
     return _Seen(foreign.level, foreign.codes, _as_written(foreign.evidence, text)), foreign.language
 
 
 def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tuple[_Seen | None, Code | None]:
     plain = normalise(text)
     parts = _parts(plain)
-    scores = classifier.score([plain[:2000], *parts])
-    whole = scores[0]
+    whole, mended, *in_parts = classifier.score([plain[:2000], mend(plain[:2000]), *parts])
+    scores = [whole, *in_parts]
+    suspected = suspicion(whole, mended)
     # For plain rules the classifier is a second look; an emergency falls only where it is as sure as it can be.
-    likely = max(score.flagged for score in scores)
+    likely = max(suspected, *(score.flagged for score in scores))
     rules = [f for f in find_flags(text) if likely >= (limits.rule_emergency if f.level == "emergency" else limits.rule)]
-    best: Scores | None = whole if whole.flagged >= limits.message else None
+    best: Scores | None = whole if suspected >= limits.message else None
     strong = [(s, part) for s, part in zip(scores[1:], parts, strict=True) if s.flagged >= limits.sentence]
     if strong:
         top = max(strong, key=lambda pair: (LEVELS.index(_level(pair[0], limits)), pair[0].flagged))
         if best is None or LEVELS.index(_level(top[0], limits)) > LEVELS.index(_level(best, limits)):
             best = top[0] if best is None else best
     if best is None and not rules:
-        return None, _codes(whole, limits)[0] if whole.flagged >= limits.doubt else None
+        return None, _codes(whole, limits)[0] if suspected >= limits.doubt else None
     level: Level = _level(best, limits) if best else "none"
     named = _codes(best, limits) if best else ()
     fitting = [code for code in named if _fits(code, plain)]
@@ -159,6 +177,17 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     for finding in rules:
         level = max(level, finding.level, key=LEVELS.index)
     return _Seen(level, tuple(codes), _evidence(text, plain, parts, scores[1:], rules)), None
+
+
+def suspicion(*readings: Scores) -> float:
+    """Return how likely a text holds a red flag, from several readings of it: the level head on each, and the code head on the first.
+
+    Their log-odds are averaged: errors of heads and of readings are partly independent, as in test-time augmentation (Krizhevsky 2012).
+    """
+    votes = [*(reading.flagged for reading in readings), max(readings[0].codes.values())]
+    clipped = [min(max(vote, 1e-5), 1 - 1e-5) for vote in votes]
+    mean = sum(math.log(vote / (1 - vote)) for vote in clipped) / len(clipped)
+    return 1 / (1 + math.exp(-mean))
 
 
 def _fits(code: Code, text: str) -> bool:
@@ -213,11 +242,11 @@ def _shorten(text: str, limit: int = 160) -> str:
     return words if len(words) <= limit else words[: words.rfind(" ", 0, limit)] + " …"
 
 
-def _takes_back(text: str, together: Scores, limits: Thresholds) -> bool:
+def _takes_back(text: str, overall: float, limits: Thresholds) -> bool:
     """Say whether a message credibly takes back what was said: by words that do so, or by much to the contrary.
 
     A short change of subject, or "it's nothing", never does.
     """
     if TAKE_BACK.search(normalise(text)):
-        return together.flagged < limits.retraction
-    return together.flagged < limits.retraction_without_words and len(text.split()) >= RETRACTION_WORDS
+        return overall < limits.retraction
+    return overall < limits.retraction_without_words and len(text.split()) >= RETRACTION_WORDS

@@ -7,19 +7,21 @@ import json
 import re
 from importlib import resources
 
+import yaml
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from bot.guardrail.advice import fail_closed_advice
+from bot.render import numbers_to_call
 from kb.red_flags import Policy, read_policy
 
 SLOT = "/* policy */ null"
-NUMBER = re.compile(r"\d[\d -]+\d")
 CACHE = "public, max-age=300, stale-while-revalidate=86400"
 
 
 def widget_router(*, region: str) -> APIRouter:
-    """Return the routes `/widget.js` and `/demo`.
+    """Return the routes `/widget.js`, `/widget/<language>.json` and `/demo`.
 
     Args:
         region: code of the region whose numbers are given where the page names none.
@@ -28,6 +30,7 @@ def widget_router(*, region: str) -> APIRouter:
     script = write_script(region).encode()
     packed = gzip.compress(script, 9, mtime=0)
     tag = f'W/"{hashlib.sha256(script).hexdigest()[:16]}"'
+    languages = read_languages()
     demo = (resources.files("bot") / "pages" / "demo.html").read_text(encoding="utf-8")
     demo_policy = _content_policy(demo)
 
@@ -46,11 +49,24 @@ def widget_router(*, region: str) -> APIRouter:
             return Response(packed, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
         return Response(script, media_type="text/javascript", headers=headers)
 
+    @router.get("/widget/{language}.json", summary="The words of the widget's frame in another language")
+    def words(language: str) -> Response:
+        if language not in languages:
+            raise HTTPException(404, "there is no such language")
+        # Words only: any page may read them, as it may read the script.
+        return JSONResponse(languages[language], headers={"Cache-Control": CACHE, "Access-Control-Allow-Origin": "*"})
+
     @router.get("/demo", response_class=HTMLResponse, summary="A page of another site's look that embeds the widget")
     def show_demo() -> Response:
         return HTMLResponse(demo, headers={"Content-Security-Policy": demo_policy})
 
     return router
+
+
+def read_languages() -> dict[str, dict[str, str]]:
+    """Read `languages.yaml`: the words of the frame by language."""
+    text = (resources.files("bot.widget") / "languages.yaml").read_text(encoding="utf-8")
+    return {str(language): dict(words) for language, words in yaml.safe_load(text).items()}
 
 
 def write_script(region: str) -> str:
@@ -63,17 +79,12 @@ def write_script(region: str) -> str:
 
 def _safety(policy: Policy, region: str) -> dict[str, object]:
     """Return what the widget says without asking: level titles, and per region the advice for an unchecked message."""
-    numbers = {number for place in policy.regions.values() for text in place.model_dump().values() for number in _numbers(str(text))}
     return {
         "region": region.upper() if region.upper() in policy.regions else "ZZ",
         "levels": {level: wording.title for level, wording in policy.levels.items()},
         "regions": {code: {"name": place.name, "advice": fail_closed_advice(code)} for code, place in policy.regions.items()},
-        "numbers": sorted(numbers),
+        "numbers": numbers_to_call(policy),
     }
-
-
-def _numbers(text: str) -> list[str]:
-    return [number for number in NUMBER.findall(text) if len(re.sub(r"\D", "", number)) >= 3]
 
 
 def _content_policy(page: str) -> str:

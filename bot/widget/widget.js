@@ -4,8 +4,9 @@
  *   <script src="https://HOST/widget.js" defer></script>
  *
  * Settings, all optional, as attributes of that tag: data-title, data-greeting, data-topic ("Ask about …"), data-starters (questions
- * split by |), data-position (right | left), data-accent (a CSS colour), data-theme (auto | light | dark), data-region (GB, IE, US …),
- * data-open (true), data-z-index, data-key (sent as a bearer token).
+ * split by |), data-topics (running exercise …: answer from these topics of /kb only; what is urgent is said whatever they are),
+ * data-position (right | left), data-accent (a CSS colour), data-theme (auto | light | dark), data-region (GB, IE, US …), data-lang (the
+ * language of the frame, one of bot/widget/languages.yaml), data-open (true), data-z-index, data-key (sent as a bearer token).
  *
  * Handle: Backtalk.open(), .close(), .ask(question), .destroy(), .mount(settings). Events on document, never with words of a message:
  * backtalk:open, backtalk:close, backtalk:question, backtalk:answer {outcome, level, citations}, backtalk:citation {n},
@@ -29,15 +30,55 @@
   const MAX_CHARACTERS = 8000;
   const MAX_MESSAGES = 200;
   const SILENCE_MS = 45_000;
-  const DEFAULTS = {
+  // The words of the frame; another language's take their place when it is asked for.
+  const ENGLISH = {
     title: "Ask about your back",
     greeting: "Hello. Ask me about back pain or running. Every answer shows where it comes from.",
-    topic: "back pain and running",
+    ask: "Ask about back pain and running",
+    question: "Your question",
+    send: "Send",
+    fresh: "New conversation",
+    close: "Close",
+    talk: "Conversation",
+    log: "Messages",
+    note: "Information, not a diagnosis.",
+    articles: "All articles",
+    numbers: "Phone numbers for ",
+    tab: " (opens in a new tab)",
+    you: "You: ",
+    source: "Source {n}",
+    hide: "Close source",
+    evidence: "Evidence: {grade}.",
+    checked: "Checked {date}.",
+    examples: "For example:",
+    more: "You could also ask:",
+    helpful: "Was this helpful?",
+    good: "Yes, helpful",
+    bad: "No, not helpful",
+    thanks: "Thank you.",
+    unsent: "That could not be sent.",
+    first: "Please read this first",
+    again: "Try again",
+    looking: "Looking through the articles.",
+    online: "You are back online.",
+    offline: "You are offline.",
+    begun: "A new conversation.",
+    cut: "Your last question has not been answered.",
+    refused: "That could not be sent: {why}.",
+    shorten: "please shorten it",
+    denied: "This site may not use the chat.",
+    busy: "Too many questions just now. Please wait a minute.",
+    away: "You are offline, so there is no answer yet.",
+    down: "There is no answer just now.",
+  };
+  let words = ENGLISH;
+  const DEFAULTS = {
     starters: "Is running bad for my back?|Which exercises help low back pain?|When is back pain an emergency?",
     position: "right",
     accent: "#0b5c4a",
     theme: "auto",
     zIndex: "2147483000",
+    lang: "en",
   };
   const ICONS = {
     chat: "M4 5h16v11H9l-5 4z",
@@ -60,7 +101,7 @@
     [hidden] { display: none !important; }
     .root { --bg:#fff; --ink:#172b27; --soft:#4f625d; --line:#d3dcd8; --raised:#f3f6f4; --link:#0b5c4a;
       --stop:#a3120b; --stop-bg:#fdecea; --warn:#7a4300; --warn-bg:#fff3df; --info:#134f91; --info-bg:#eaf2fc; --edge:transparent; color-scheme:light;
-      font: medium/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink); direction: ltr; text-align: left;
+      font: medium/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink); text-align: start;
       position: fixed; z-index: var(--z); bottom: max(20px, env(safe-area-inset-bottom)); right: 20px; }
     .root.left { right: auto; left: 20px; }
     .root.dark { ${DARK} }
@@ -76,14 +117,14 @@
       max-width: calc(100vw - 40px); background: var(--accent); color: var(--on-accent); font-weight: 600; box-shadow: 0 4px 16px #0003, 0 1px 3px #0004; }
     .panel { display: flex; flex-direction: column; width: min(400px, calc(100vw - 40px)); height: min(640px, calc(100dvh - 40px));
       background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; box-shadow: 0 12px 40px #0004; outline-offset: -3px; }
-    .head { display: flex; align-items: center; gap: .3em; padding: .5em .5em .5em 1em; background: var(--accent); color: var(--on-accent); }
+    .head { display: flex; align-items: center; gap: .3em; padding: .5em; padding-inline-start: 1em; background: var(--accent); color: var(--on-accent); }
     .head h2 { flex: 1; margin: 0; font-size: 1.05em; line-height: 1.3; overflow-wrap: anywhere; }
     .head :focus-visible { outline-color: currentColor; outline-offset: -3px; }
     .icon { display: grid; place-items: center; min-width: 44px; min-height: 44px; padding: 0; border: 0; border-radius: 10px; background: none; }
     .head .icon:hover { background: color-mix(in srgb, currentColor 16%, transparent); }
 
     .alerts { flex: none; max-height: 45%; overflow-y: auto; }
-    .banner { display: flex; gap: .7em; padding: .8em 1em; border-bottom: 1px solid; border-left: 6px solid; }
+    .banner { display: flex; gap: .7em; padding: .8em 1em; border-bottom: 1px solid; border-inline-start: 6px solid; }
     .banner svg { width: 1.7em; height: 1.7em; }
     .banner h3 { margin: 0 0 .15em; font-size: 1.05em; line-height: 1.3; }
     .banner p, .banner ul { margin: .2em 0; color: var(--ink); font-size: .95em; }
@@ -94,17 +135,17 @@
 
     .talk { position: relative; flex: 1; min-height: 0; overflow-y: auto; overscroll-behavior: contain; padding: 1em; outline-offset: -3px; }
     .message { margin: 0 0 1em; overflow-wrap: anywhere; }
-    .message.user { width: fit-content; max-width: 88%; margin-left: auto; padding: .5em .9em; border: 1px solid var(--edge); border-radius: 16px 16px 4px;
+    .message.user { width: fit-content; max-width: 88%; margin-inline-start: auto; padding: .5em .9em; border: 1px solid var(--edge); border-radius: 16px 16px 4px;
       background: var(--accent); color: var(--on-accent); white-space: pre-wrap; }
     .message p, .message ul, .message ol { margin: 0 0 .6em; }
-    .message ul, .message ol { padding-left: 1.3em; }
+    .message ul, .message ol { padding-inline-start: 1.3em; }
     .message li { margin: .25em 0; }
     .message hr { border: 0; border-top: 1px solid var(--line); margin: .8em 0; }
     .mark { display: inline-grid; place-items: center; min-width: 24px; height: 24px; padding: 0 .35em; margin: 0 1px; border: 1px solid var(--line);
       border-radius: 7px; background: var(--raised); color: var(--link); font-size: .8em; font-weight: 600; line-height: 1; vertical-align: text-bottom; }
     button.mark:hover, .mark[aria-expanded="true"] { border-color: var(--link); }
     .mark[aria-expanded="true"] { background: var(--link); color: var(--bg); }
-    .card { margin: .4em 0 .9em; padding: .8em .9em; border: 1px solid var(--line); border-left: 4px solid var(--link); border-radius: 8px; background: var(--raised); font-size: .92em; }
+    .card { margin: .4em 0 .9em; padding: .8em .9em; border: 1px solid var(--line); border-inline-start: 4px solid var(--link); border-radius: 8px; background: var(--raised); font-size: .92em; }
     .card h3 { margin: 0 0 .3em; font-size: 1em; }
     .card blockquote { margin: 0 0 .6em; font-size: 1.04em; }
     .card blockquote::before { content: "“"; } .card blockquote::after { content: "”"; }
@@ -120,7 +161,7 @@
     .choice:hover { border-color: var(--link); background: var(--raised); }
     .rate { display: flex; align-items: center; gap: .3em; margin: 0 0 .8em; font-size: .9em; color: var(--soft); }
     .rate .icon { min-width: 36px; min-height: 36px; } .rate .icon:hover { color: var(--link); background: var(--raised); }
-    .trouble { margin: 0 0 1em; padding: .8em 1em; border: 1px solid var(--line); border-left: 6px solid var(--warn); border-radius: 8px; background: var(--raised); }
+    .trouble { margin: 0 0 1em; padding: .8em 1em; border: 1px solid var(--line); border-inline-start: 6px solid var(--warn); border-radius: 8px; background: var(--raised); }
     .trouble h3 { margin: 0 0 .3em; font-size: 1em; } .trouble p, .trouble ul { margin: 0 0 .6em; } .trouble ul { padding-left: 1.2em; }
     .trouble .primary { margin: .2em 0 .6em; }
     .primary { min-height: 44px; padding: .4em 1.2em; border: 1px solid var(--edge); border-radius: 10px; background: var(--accent); color: var(--on-accent); font-weight: 600; }
@@ -153,6 +194,11 @@
     @media print { .root { display: none; } }
   `;
 
+  /** One of the frame's words, filled in. */
+  function say(name, values = {}) {
+    return words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  }
+
   /** Make an element: attributes, `onclick`-like listeners, then children; strings become text nodes, never markup. */
   function el(name, attributes, ...children) {
     const node = document.createElement(name);
@@ -184,7 +230,7 @@
       // Not an address: the words alone are shown.
     }
     if (!url || !/^https?:$/.test(url.protocol)) return el("span", {}, text);
-    return el("a", { href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, text, el("span", { class: "away" }, " (opens in a new tab)"));
+    return el("a", { href: url.href, target: "_blank", rel: "noopener noreferrer nofollow" }, text, el("span", { class: "away" }, say("tab")));
   }
 
   // Only the numbers of the policy become tel: links, the longest first.
@@ -301,6 +347,7 @@
     const saved = load();
     const messages = saved.messages; // {role, content, reply?}
     let region = [saved.region, settings.region?.toUpperCase(), POLICY.region].find((code) => POLICY.regions[code]);
+    const topics = (settings.topics ?? "").split(/[\s,]+/).filter(Boolean);
     let busy = null; // the AbortController of the request under way
     let returnTo = null;
     let waiting = false;
@@ -314,17 +361,17 @@
 
     const launcher = el("button", { class: "launcher", type: "button", "aria-haspopup": "dialog", onclick: () => open() }, icon("chat"), el("span", {}, settings.title));
     const banner = el("div", { class: "alerts" });
-    const log = el("div", { role: "log", "aria-label": "Messages" });
+    const log = el("div", { role: "log", "aria-label": say("log") });
     // An answer is written here, unheard, and moves into the log when it is whole: screen readers then read it once.
     const draft = el("div", { "aria-hidden": "true" });
     const after = el("div");
-    const talk = el("div", { class: "talk", role: "region", "aria-label": "Conversation", tabindex: "0" }, log, draft, after);
+    const talk = el("div", { class: "talk", role: "region", "aria-label": say("talk"), tabindex: "0" }, log, draft, after);
     const status = el("p", { class: "away", role: "status" });
     const box = el("textarea", {
       rows: "1",
       maxlength: MAX_CHARACTERS,
-      "aria-label": "Your question",
-      placeholder: `Ask about ${settings.topic}`,
+      "aria-label": say("question"),
+      placeholder: settings.topic ? `Ask about ${settings.topic}` : say("ask"),
       enterkeyhint: "send",
       onkeydown: (event) => {
         if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -332,7 +379,7 @@
         submit();
       },
     });
-    const send = el("button", { class: "icon send", type: "submit", "aria-label": "Send" }, icon("send"));
+    const send = el("button", { class: "icon send", type: "submit", "aria-label": say("send") }, icon("send"));
     const form = el("form", {}, box, send);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -348,8 +395,8 @@
         "div",
         { class: "head" },
         el("h2", { id: "title" }, settings.title),
-        el("button", { class: "icon", type: "button", "aria-label": "New conversation", title: "New conversation", onclick: startAgain }, icon("fresh")),
-        el("button", { class: "icon", type: "button", "aria-label": "Close", title: "Close", onclick: () => close() }, icon("close")),
+        el("button", { class: "icon", type: "button", "aria-label": say("fresh"), title: say("fresh"), onclick: startAgain }, icon("fresh")),
+        el("button", { class: "icon", type: "button", "aria-label": say("close"), title: say("close"), onclick: () => close() }, icon("close")),
       ),
       banner,
       talk,
@@ -358,13 +405,13 @@
       el(
         "div",
         { class: "foot" },
-        "Information, not a diagnosis. ",
-        link("kb", "All articles"),
+        `${say("note")} `,
+        link("kb", say("articles")),
         ". ",
-        el("label", {}, "Phone numbers for ", places),
+        el("label", {}, say("numbers"), places),
       ),
     );
-    const root = el("div", { class: `root ${settings.position.includes("left") ? "left" : "right"} ${/^(light|dark)$/.test(settings.theme) ? settings.theme : "auto"}` }, launcher, panel);
+    const root = el("div", { lang: settings.lang, dir: /^(ar|fa|he|ur)/.test(settings.lang) ? "rtl" : "ltr", class: `root ${settings.position.includes("left") ? "left" : "right"} ${/^(light|dark)$/.test(settings.theme) ? settings.theme : "auto"}` }, launcher, panel);
     shadow.append(root);
     // The page's own shortcuts must not fire while somebody types in here.
     for (const type of ["keydown", "keyup", "keypress"]) panel.addEventListener(type, (event) => event.stopPropagation());
@@ -446,7 +493,7 @@
     }
 
     function online() {
-      status.textContent = navigator.onLine ? "You are back online." : "You are offline.";
+      status.textContent = say(navigator.onLine ? "online" : "offline");
       if (navigator.onLine && !busy) run();
     }
 
@@ -470,9 +517,9 @@
       for (const message of messages) log.append(bubble(message));
       const last = messages.at(-1);
       showBanner(messages.findLast((message) => message.reply)?.reply.escalation);
-      if (last?.role === "user") showTrouble("cut", "Your last question has not been answered.");
+      if (last?.role === "user") showTrouble("cut", say("cut"));
       else if (last) showAfter(last.reply);
-      else after.replaceChildren(choices("For example:", settings.starters.split("|").map((text) => text.trim()).filter(Boolean)));
+      else after.replaceChildren(choices(say("examples"), settings.starters.split("|").map((text) => text.trim()).filter(Boolean)));
     }
 
     /** Give up the request under way. */
@@ -491,12 +538,12 @@
       announced = "";
       save();
       draw();
-      status.textContent = "A new conversation.";
+      status.textContent = say("begun");
       focusInside();
     }
 
     function bubble({ role, content, reply }) {
-      const who = el("span", { class: "away" }, role === "user" ? "You: " : "Backtalk: ");
+      const who = el("span", { class: "away", dir: "auto" }, role === "user" ? say("you") : "Backtalk: ");
       if (role === "user") return el("div", { class: "message user", dir: "auto" }, who, content);
       const escalated = reply.escalation.level !== "none";
       const node = el("div", { class: escalated ? "message bot advice" : "message bot", dir: "auto" }, who);
@@ -513,7 +560,7 @@
 
     function markButton(citation) {
       let shown = null;
-      const name = `Source ${citation.n}: ${citation.title}`;
+      const name = `${say("source", citation)}: ${citation.title}`;
       const button = el("button", { class: "mark", type: "button", "aria-expanded": "false", "aria-label": name, onclick: toggle }, String(citation.n));
       function toggle() {
         if (shown) {
@@ -541,18 +588,18 @@
 
     function card(citation, onclose) {
       const sources = citation.sources.map((source) => el("li", {}, link(source.url, source.title), `. ${source.publisher}, ${source.year}`));
-      const sure = citation.evidence && `Evidence: ${citation.evidence}. `;
-      const checked = citation.checked && `Checked ${day(citation.checked)}. `;
+      const sure = citation.evidence && `${say("evidence", { grade: citation.evidence })} `;
+      const checked = citation.checked && `${say("checked", { date: day(citation.checked) })} `;
       const review = citation.review_status && `${citation.review_status[0].toUpperCase()}${citation.review_status.slice(1)}.`;
       return el(
         "section",
-        { class: "card", role: "group", "aria-label": `Source ${citation.n}` },
+        { class: "card", role: "group", "aria-label": say("source", citation) },
         el("h3", {}, link(citation.url, citation.title)),
         el("p", { class: "quiet" }, citation.section),
         el("blockquote", {}, citation.quote),
         sources.length ? el("ul", {}, ...sources) : null,
         el("p", { class: "quiet" }, sure, checked, review),
-        el("button", { class: "plain", type: "button", onclick: onclose }, "Close source"),
+        el("button", { class: "plain", type: "button", onclick: onclose }, say("hide")),
       );
     }
 
@@ -563,28 +610,28 @@
     function choices(title, texts) {
       if (!texts.length) return "";
       const list = el("ul", {}, ...texts.map((text) => el("li", {}, choice(text))));
-      return el("div", { class: "choices", role: "group", "aria-label": title.replace(/:$/, "") }, el("p", { "aria-hidden": "true" }, title), list);
+      return el("div", { class: "choices", role: "group", "aria-label": title.replace(/\s?:$/, "") }, el("p", { "aria-hidden": "true" }, title), list);
     }
 
     /** What stands below the newest answer: further questions and the thumbs. */
     function showAfter(reply) {
       const rest = reply.follow_ups.filter((text) => !reply.text.includes(`- ${text}`));
-      after.replaceChildren(rating(), choices("You could also ask:", rest));
+      after.replaceChildren(rating(), choices(say("more"), rest));
     }
 
     function rating() {
-      const line = el("div", { class: "rate", role: "group", "aria-label": "Was this helpful?" }, "Was this helpful?");
+      const line = el("div", { class: "rate", role: "group", "aria-label": say("helpful") }, say("helpful"));
       const thumb = (value, label) => el("button", { class: "icon", type: "button", "aria-label": label, onclick: () => rate(value) }, icon(value));
       async function rate(value) {
-        line.replaceChildren("Thank you.");
-        status.textContent = "Thank you.";
+        line.replaceChildren(say("thanks"));
+        status.textContent = say("thanks");
         focusInside();
         tell("feedback", { rating: value });
         const headers = { "content-type": "application/json", ...(settings.key && { authorization: `Bearer ${settings.key}` }) };
         const body = JSON.stringify({ rating: value, consent: false });
-        await fetch(`${BASE}api/feedback`, { method: "POST", headers, body, credentials: "omit" }).catch(() => line.replaceChildren("That could not be sent."));
+        await fetch(`${BASE}api/feedback`, { method: "POST", headers, body, credentials: "omit" }).catch(() => line.replaceChildren(say("unsent")));
       }
-      line.append(thumb("up", "Yes, helpful"), thumb("down", "No, not helpful"));
+      line.append(thumb("up", say("good")), thumb("down", say("bad")));
       return line;
     }
 
@@ -599,7 +646,7 @@
       // Without a flag the check itself broke: then the whole advice, with the danger signs, is the banner.
       const checked = escalation.flags.length > 0;
       const words = checked ? escalation.advice.split("\n\n")[0] : escalation.advice;
-      const title = checked ? POLICY.levels[level] : "Please read this first";
+      const title = checked ? POLICY.levels[level] : say("first");
       banner.append(
         el("div", { class: `banner ${level}`, role: "alert", dir: "auto" }, icon(level), el("div", {}, el("h3", {}, title), ...blocks(words, { calls: true }))),
       );
@@ -613,7 +660,7 @@
           "div",
           { class: "trouble", role: "alert" },
           el("h3", {}, words),
-          retry ? el("button", { class: "primary", type: "button", onclick: again }, "Try again") : null,
+          retry ? el("button", { class: "primary", type: "button", onclick: again }, say("again")) : null,
           ...(reason === "refused" ? [] : [el("div", { class: "advice" }, ...blocks(advice, { calls: true }))]),
         ),
       );
@@ -682,12 +729,12 @@
       };
       after.replaceChildren();
       draft.replaceChildren(el("div", { class: "message bot" }, el("span", { class: "dots" }, el("i"), el("i"), el("i"))));
-      status.textContent = "Looking through the articles.";
+      status.textContent = say("looking");
       send.setAttribute("aria-disabled", "true");
       hold();
       alive();
       try {
-        const reply = await stream({ messages: outgoing(), stream: true, region }, { key: settings.key, signal: request.signal, alive, on });
+        const reply = await stream({ messages: outgoing(), stream: true, region, ...(topics.length && { topics }) }, { key: settings.key, signal: request.signal, alive, on });
         if (busy !== request) return;
         showBanner(reply.escalation);
         if (reply.outcome === "error" && reply.escalation.level === "none") throw new Refused(503, reply.text);
@@ -722,11 +769,11 @@
         box.value = messages.pop().content;
         log.lastElementChild.remove();
         save();
-        showTrouble("refused", `That could not be sent: ${error.message || "please shorten it"}.`, { retry: false });
-      } else if (code === 401 || code === 403) showTrouble("denied", "This site may not use the chat.", { retry: false });
-      else if (code === 429) showTrouble("busy", "Too many questions just now. Please wait a minute.");
-      else if (!navigator.onLine) showTrouble("offline", "You are offline, so there is no answer yet.");
-      else showTrouble(code ? "server" : "unreachable", "There is no answer just now.");
+        showTrouble("refused", say("refused", { why: error.message || say("shorten") }), { retry: false });
+      } else if (code === 401 || code === 403) showTrouble("denied", say("denied"), { retry: false });
+      else if (code === 429) showTrouble("busy", say("busy"));
+      else if (!navigator.onLine) showTrouble("offline", say("away"));
+      else showTrouble(code ? "server" : "unreachable", say("down"));
     }
 
     /** Change whose numbers are given; advice that is in force is asked for again with the new ones. */
@@ -759,30 +806,54 @@
   }
 
   let widget = null;
+  let coming = null; // the promise of a widget whose words are on their way
 
   /** Put the widget on the page unless it is there; settings given here go before those of the tag. */
   function mount(settings = {}) {
-    if (widget?.host.isConnected) return;
+    if (coming || widget?.host.isConnected) return coming;
     widget?.destroy();
     const given = Object.fromEntries(Object.entries({ ...script.dataset, ...settings }).map(([key, value]) => [key, String(value)]));
-    widget = build({ ...DEFAULTS, ...given });
+    const all = { ...DEFAULTS, ...given };
+    const make = () => (widget = build({ title: say("title"), greeting: say("greeting"), ...all }));
+    words = ENGLISH;
+    if (all.lang === "en" || !/^[a-z]{2}$/.test(all.lang)) return void make();
+    const mine = (coming = translate(all).then(() => {
+      // Else it was taken off again meanwhile.
+      if (coming !== mine) return;
+      coming = null;
+      make();
+    }));
+    return coming;
   }
 
-  const need = () => {
-    mount();
+  /** Fetch the frame's words in another language; without them it stays English. */
+  async function translate(settings) {
+    try {
+      const response = await fetch(`${BASE}widget/${settings.lang}.json`, { credentials: "omit" });
+      if (!response.ok) throw new Refused(response.status, "");
+      words = { ...ENGLISH, ...(await response.json()) };
+    } catch {
+      settings.lang = "en";
+    }
+  }
+
+  async function need() {
+    await mount();
     return widget;
-  };
+  }
+
   window.Backtalk = Object.freeze({
-    mount,
-    open: () => need().open(),
+    mount: (settings) => void mount(settings),
+    open: async () => (await need())?.open(),
     close: () => widget?.close(),
-    ask: (question) => {
-      need().open();
-      widget.ask(question);
+    ask: async (question) => {
+      const there = await need();
+      there?.open();
+      there?.ask(question);
     },
     destroy: () => {
       widget?.destroy();
-      widget = null;
+      widget = coming = null;
     },
   });
   if (document.body) mount();

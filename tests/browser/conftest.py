@@ -8,10 +8,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from bot.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE_CSS = """
@@ -36,24 +40,30 @@ def foreign_port() -> int:
 
 @pytest.fixture(scope="session")
 def server(bot_settings, foreign_port, tmp_path_factory):
-    """The address of a real `backtalk serve`; if it dies, its output is shown."""
-    port = free_port()
-    output = tmp_path_factory.mktemp("server") / "output.txt"
-    environment = {
-        **os.environ,
-        "BACKTALK_INDEX": str(bot_settings.index),
-        "BACKTALK_ALLOWED_ORIGINS": f"http://127.0.0.1:{foreign_port}",
-    }
-    command = [str(Path(sys.executable).parent / "backtalk"), "serve", "--port", str(port)]
+    """The address of a real `backtalk serve`."""
+    allowed = {"BACKTALK_ALLOWED_ORIGINS": f"http://127.0.0.1:{foreign_port}"}
+    with running(bot_settings, port := free_port(), tmp_path_factory.mktemp("server"), **allowed):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(settings: Settings, port: int, folder: Path, *options: str, **environment: str) -> Iterator[None]:
+    """Run `backtalk serve` over the index of `settings`; if it dies, its output is shown."""
+    output = folder / "output.txt"
+    command = [str(Path(sys.executable).parent / "backtalk"), "serve", "--port", str(port), *options]
+    known = {**os.environ, "BACKTALK_INDEX": str(settings.index), **environment}
     with output.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(command, env=environment, cwd=output.parent, stdout=sink, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
+        process = subprocess.Popen(command, env=known, cwd=folder, stdout=sink, stderr=subprocess.STDOUT)
     try:
-        _wait(address, process, output)
-        yield address
+        _wait(f"http://127.0.0.1:{port}", process, output)
+        yield
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()  # It waits for streams that a page has left open.
+            process.wait()
 
 
 def _wait(address: str, process: subprocess.Popen, output: Path) -> None:
@@ -107,8 +117,9 @@ def chromium():
         if os.environ.get("CI"):
             pytest.fail(f"{CHROMIUM} is missing")
         pytest.skip(f"{CHROMIUM} is missing")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # A busy machine is slow, not wrong.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         yield browser

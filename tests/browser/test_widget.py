@@ -274,3 +274,47 @@ def test_no_request_leaves_the_two_origins(visit, foreign_site, server):
     ask(page, "Is running bad for my back?")
     dialog.get_by_role("button", name="Source 1:").first.click()
     assert page.requests and all(url.startswith((server, foreign_site)) for url in page.requests)
+
+
+def test_frame_in_another_language_and_direction(visit, foreign_site, server):
+    page = visit(foreign_site)
+    page.evaluate("Backtalk.destroy(); Backtalk.mount({lang: 'ar'})")
+    page.evaluate("Backtalk.open()")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="محادثة جديدة")).to_be_visible()
+    assert dialog.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    assert f"{server}/widget/ar.json" in page.requests
+    page.evaluate("Backtalk.destroy(); Backtalk.mount({lang: 'xx', title: 'Ask us'})")
+    # Of a language that there is not: English; and it was open before.
+    expect(page.get_by_role("dialog").get_by_role("button", name="New conversation")).to_be_visible()
+
+
+def test_key_and_topics_are_sent(visit, foreign_site):
+    page = visit(foreign_site)
+    page.evaluate("Backtalk.destroy(); Backtalk.mount({key: 'club', topics: 'running, exercise', title: 'Ask us'})")
+    opened(page)
+    with page.expect_request("**/api/chat") as sent:
+        ask(page, "heat or ice?")
+    assert sent.value.headers["authorization"] == "Bearer club"
+    assert sent.value.post_data_json["topics"] == ["running", "exercise"]
+
+
+def test_mounted_and_unmounted_by_a_single_page_app(visit, foreign_site):
+    """Each view puts it on and takes it off; nothing of it stays behind, and the conversation is there again."""
+    page = visit(foreign_site)
+    page.evaluate("Backtalk.ask('Is running bad for my back?')")
+    page.get_by_role("dialog").get_by_role("button", name="Source 1:").wait_for()
+    for _ in range(3):
+        page.evaluate("Backtalk.destroy(); document.body.replaceChildren()")
+        assert page.evaluate("document.querySelectorAll('backtalk-widget').length") == 0
+        page.evaluate("Backtalk.mount()")
+    expect(page.get_by_role("dialog").get_by_role("button", name="Source 1:")).to_be_visible()
+
+
+def test_it_does_not_move_the_page_nor_hold_it_up(visit, foreign_site):
+    page = visit(foreign_site)
+    page.get_by_role("button", name="Ask us").wait_for()
+    shift = """() => new Promise(done => new PerformanceObserver(list => done(list.getEntries().reduce((sum, e) => sum + e.value, 0)))
+        .observe({type: 'layout-shift', buffered: true})).catch(() => 0)"""
+    moved = page.evaluate(f"Promise.race([({shift})(), new Promise(done => setTimeout(() => done(0), 300))])")
+    assert moved == 0

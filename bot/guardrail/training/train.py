@@ -10,6 +10,7 @@ import json
 import random
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import AutoModel, AutoTokenizer
 
+from bot.guardrail.spelling import WORD, WORDS
 from bot.guardrail.training.augment import in_company, noisy
 from bot.guardrail.window import conversation_text
 from ingest.embed import weights
@@ -71,6 +73,20 @@ def read_rows(pattern: str) -> list[dict[str, Any]]:
                     text = conversation_text([(m["role"], m["content"]) for m in item["messages"][: i + 1]])
                     rows.append({"text": text, "level": turn["expect"], "codes": turn.get("codes", []), "single": i == 0})
     return rows
+
+
+def known_words(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the words that the messages use at least three times or the articles at all, the most frequent first: a speller's list."""
+    said = Counter(word for row in rows for word in WORD.findall(row["text"].lower()))
+    written = Counter(
+        word
+        for article in read_articles(KB_DIR)[0]
+        for section in article.sections
+        for sentence in section.sentences
+        for word in WORD.findall(sentence.text.lower())
+    )
+    kept = {word for word, count in said.items() if count >= 3} | set(written)
+    return sorted(kept, key=lambda word: (-(said[word] + written[word]), word))
 
 
 def kb_questions() -> list[dict[str, Any]]:
@@ -163,7 +179,7 @@ def export(model: Classifier, path: Path) -> None:
 def main() -> None:
     """Train, export, and record what was learned from what."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--train", default="train-*.jsonl")
@@ -171,6 +187,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(options.train) + kb_questions()
     print(f"{len(rows)} training rows", flush=True)  # noqa: T201
+    WORDS.write_text("\n".join(known_words(rows)) + "\n", encoding="utf-8")
     model = train(rows, epochs=options.epochs, seed=options.seed, rate=options.rate)
     export(model, options.out)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(DATA.glob(options.train)))).hexdigest()

@@ -1,0 +1,1 @@
+"""Tunes the sentence encoder to the questions in data/. Not imported by the running bot."""
