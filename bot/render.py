@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from kb.red_flags import Policy, read_policy
 
 NUMBER = re.compile(r"\d[\d -]+\d")
-MARK = re.compile(r"( ?)\[(\d{1,4})\]")
+MARK = re.compile(r"([^\s<>\]]*)( ?)\[(\d{1,4})\]")
 RULE = "<hr>"
 
 
@@ -50,9 +50,16 @@ def to_html(text: str, *, marks: Mapping[int, str] | None = None, calls: bool = 
         advice, rule, answer = html.partition(RULE)
         html = call_links(advice) + rule + answer
     if marks:
-        # A mark stays on the line of the word that it belongs to.
-        html = MARK.sub(lambda found: found[1].replace(" ", "&nbsp;") + marks[int(found[2])] if int(found[2]) in marks else found[0], html)
+        html = MARK.sub(lambda found: _set_mark(found, marks), html)
     return Markup(html)
+
+
+def _set_mark(found: re.Match[str], marks: Mapping[int, str]) -> str:
+    """Return a mark together with the word before it, so that both stand on one line."""
+    word, space, number = found.groups()
+    if int(number) not in marks:
+        return found[0]
+    return f'<span class="bt-keep">{word}{space and "&nbsp;"}{marks[int(number)]}</span>'
 
 
 def call_links(html: str) -> str:
