@@ -32,34 +32,43 @@ def read_composition(path: Path = Path(__file__).parent / "answer.yaml") -> Comp
     return Composition.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def extract(retrieved: Retrieved, how: Composition | None = None) -> Draft:
+def extract(retrieved: Retrieved, how: Composition | None = None, *, told: str = "") -> Draft:
     """Choose vetted sentences that answer the question, in a natural order, 40 to 150 words.
 
     The sentences nearest to the question win, whichever passage they stand in, the better passages first. A message of several questions
-    gets its share of words for each.
+    gets its share of words for each. What the person was `told` before is not said again, unless nothing else is left.
     """
     how = how or read_composition()
     parts = retrieved.parts or (retrieved,)
     vectors = {key: vector for part in parts for key, vector in part.sentences.items()}
     chosen: list[tuple[Passage, int]] = []
     for part in parts:
-        chosen += _choose(part, how, vectors, chosen, room=how.words_max // len(parts))
+        chosen += _choose(part, how, vectors, chosen, room=how.words_max // len(parts), told=told)
+    if told and not chosen:
+        return extract(retrieved, how)
     return Draft(tuple(_ordered(chosen)))
 
 
 def _choose(
-    part: Retrieved, how: Composition, vectors: Mapping[tuple[str, int], Vectors], before: Sequence[tuple[Passage, int]], *, room: int
+    part: Retrieved,
+    how: Composition,
+    vectors: Mapping[tuple[str, int], Vectors],
+    before: Sequence[tuple[Passage, int]],
+    *,
+    room: int,
+    told: str,
 ) -> list[tuple[Passage, int]]:
     chosen: list[tuple[Passage, int]] = []
     used = 0
     best: float | None = None
     for value, passage, number in _valued(part, how):
-        size = len(passage.chunk.sentences[number].text.split())
+        text = passage.chunk.sentences[number].text
+        size = len(text.split())
         best = value if best is None else best
         enough = min(how.words_enough, room)
         if len(chosen) >= how.sentences_max or (used >= enough and value < best - how.margin):
             break
-        if chosen and used + size > room:
+        if (chosen and used + size > room) or text in told:
             continue
         key = (passage.chunk.id, number)
         said = [vectors[p.chunk.id, n] for p, n in [*before, *chosen]]

@@ -18,7 +18,7 @@ from bot.answer import extract
 from bot.cite import resolve
 from bot.guardrail.advice import write_advice
 from bot.guardrail.check import check_message, unsafe
-from bot.retrieve import Retriever, read_weights, standalone
+from bot.retrieve import Retriever, points_back, read_weights, standalone
 from bot.scope import Scope, classify
 from bot.turn import Citation, Draft, DraftSentence, Escalation, Message, Outcome, Reply, Retrieved, Timings, Verdict
 from ingest.index import BadIndex
@@ -145,7 +145,7 @@ class Chain:
             )
         draft = self.write(found, turn.messages) if self.write else None
         if draft is None:
-            draft = extract(found)
+            draft = extract(found, told=_told(turn.messages))
         return _timed(replace(turn, draft=draft, model=draft.model), "answer", started)
 
     def cite(self, turn: Turn) -> Turn:
@@ -211,6 +211,13 @@ def question_for(verdict: Verdict, region: str | None) -> str:
     policy = read_policy()
     flag = policy.flags[verdict.doubtful] if verdict.doubtful else policy.flags["other"]
     return flag.ask.format(**policy.region(region).model_dump())
+
+
+def _told(messages: Sequence[Message]) -> str:
+    """Return what we answered last, where the new message only points back to it: more of the same is wanted, not the same."""
+    if len(messages) < 2 or messages[-2].role != "assistant" or not points_back(messages[-1].content):
+        return ""
+    return messages[-2].content
 
 
 def declined(retrieved: Retrieved) -> str:

@@ -27,18 +27,21 @@ STOP = frozenset(
     "can could should would will shall may might must have has had this that these those there here what which who when where why how if so as "
     "not no from by about into than then too very just get got any some im ive dont cant its s t".split()
 )
-FOLLOW_UP = re.compile(
-    r"^\W*(and|but|so|also|ok|okay|what about|how about|why|how (often|long|many|much|come|soon|far|fast)|when|is (that|it|this)|are (they|those|these)|does (it|that)|do (they|those)|"
-    r"can i (do|use|take) (it|them|that|those)|should i (do|use|take) (it|them|that)|which (one|ones)|tell me more|more|really|for how long|any (other|more|side effects)|anything else)\b|"
-    r"\b(it|they|them|that|those|these|this one|the other|the first|the second)\b",
+# A message that points back to the one before it: by its first words, by a word that stands for something named, or by naming nothing itself.
+OPENS_BACK = re.compile(
+    r"^\W*(and|but|so|also|ok|okay|what about|how about|why( not)?|which (one|ones)|tell me more|more|for how long|any (other|more)|anything else)\b",
     re.IGNORECASE,
 )
-
+POINTS_BACK = re.compile(r"\b(it|its|they|them|that|those|these|this|one|ones|the other|the first|the second)\b", re.IGNORECASE)
 ASKING = r"(?:what|how|which|when|where|why|who|should|can|could|is|are|am|do|does|did|will|would|has|have)"
 CLAUSE = re.compile(rf"(?<=[?!.;\n])\s+|,?\s+(?:and|also|or|plus)\s+(?={ASKING}\b)", re.IGNORECASE)
 ASKS = re.compile(rf"{ASKING}\b", re.IGNORECASE)
 MAX_PARTS = 3
 ENOUGH_WORDS = 2
+OWN_SUBJECT, OWN_SUBJECT_POINTING = 1, 4
+"""From this many words of its own a message stands alone; the second for one with a word that points back."""
+CARRIED = 8
+"""At most this many words are carried over from what was asked before."""
 
 
 class Weights(BaseModel):
@@ -53,6 +56,7 @@ class Weights(BaseModel):
     off_topic: float
     audience_penalty: float
     audiences: dict[str, re.Pattern[str]]
+    generic: str
 
 
 @lru_cache(maxsize=1)
@@ -228,15 +232,31 @@ def split_questions(text: str) -> list[str]:
 
 
 def standalone(messages: Sequence[Message]) -> str:
-    """Return the question to search for: the last message, with the subject of the one before it when it only points back.
+    """Return the question to search for: the last message, followed by the subject of what was asked before when it only points back.
 
     A message that names its own subject is searched as it is, so that a change of subject is noticed.
     """
     users = [message.content for message in messages if message.role == "user"]
-    last = users[-1]
-    if len(users) < 2 or not FOLLOW_UP.search(last):
-        return last
-    own = [word for word in words(last) if len(word) > 3]
-    if len(own) > 5:
-        return last
-    return f"{users[-2][-300:]} {last}"
+    question = users[0]
+    for text in users[1:]:
+        question = f"{text} ({_subject(question)})" if points_back(text) else text
+    return question
+
+
+def points_back(text: str) -> bool:
+    """Return whether a message cannot be understood without the one before it."""
+    own = len(set(words(text)) - _generic())
+    if OPENS_BACK.match(text) or POINTS_BACK.search(text):
+        return own < OWN_SUBJECT_POINTING
+    return own < OWN_SUBJECT
+
+
+def _subject(question: str) -> str:
+    """Return the content words of a question as they were written, its own before those that it carried over."""
+    spoken = [word for word in WORD.findall(question.lower().replace("'", "")) if word not in STOP]
+    return " ".join(list(dict.fromkeys(spoken))[:CARRIED])
+
+
+@lru_cache(maxsize=1)
+def _generic() -> frozenset[str]:
+    return frozenset(words(read_weights().generic))

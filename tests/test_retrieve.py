@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bot.head import read_head
-from bot.retrieve import split_questions
+from bot.retrieve import points_back, split_questions, standalone
+from bot.turn import Message
 from ingest.embed import DEFAULT_MODEL, PLAIN_MODEL, OnnxEmbedder, packaged_model
 from ingest.training.train import held_out, read_questions
 from kb.article import KB_DIR, read_articles
@@ -29,6 +30,63 @@ def test_a_short_question_takes_along_what_was_told():
     parts = split_questions("I take naproxen daily. Can I run? What about alcohol at parties?")
     assert parts[0] == "I take naproxen daily. Can I run?"
     assert parts[1] == "What about alcohol at parties?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "how often should I do them?",
+        "and pilates?",
+        "is that safe when I run?",
+        "why not?",
+        "tell me more",
+        "how soon?",
+        "and for the other one",
+    ],
+)
+def test_a_follow_up_points_back(text):
+    assert points_back(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How much water should I drink on long runs?",
+        "Can cycling hurt my back?",
+        "What is a slipped disc?",
+        "shoes",
+        "does running on grass help",
+    ],
+)
+def test_a_change_of_subject_is_noticed(text):
+    asked = [Message(role="user", content=t) for t in ("Does massage help?", text)]
+    assert standalone(asked) == text
+
+
+def test_the_subject_is_carried_over_several_turns():
+    asked = [Message(role="user", content=t) for t in ("Is yoga good for back pain?", "and pilates?", "how often?")]
+    assert standalone(asked) == "how often? (pilates yoga good back pain)"
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("first", "then", "section"),
+    [
+        ("Does acupuncture work?", "is it safe?", "acupuncture#is-acupuncture-safe"),
+        ("Is yoga good for back pain?", "and pilates?", "yoga-and-pilates#does-pilates-help-back-pain"),
+        ("what is sciatica", "how long does it last", "sciatica#how-long-does-sciatica-last"),
+        ("Does heat help?", "what about ice?", "heat-and-cold#does-ice-help-back-pain"),
+        (
+            "how do I warm up before a run",
+            "does that prevent back pain",
+            "warm-up-and-cool-down#does-a-warm-up-prevent-back-pain-when-running",
+        ),
+    ],
+)
+def test_a_follow_up_finds_its_section(bot, first, then, section):
+    found = bot.open_retriever().retrieve(standalone([Message(role="user", content=text) for text in (first, then)]))
+    best = found.passages[0].chunk
+    assert f"{best.article_id}#{best.anchor}" == section
 
 
 @pytest.mark.model
