@@ -11,6 +11,8 @@ STATUS = {"source-checked": "written from cited sources, not yet reviewed by a c
 def resolve(sentences: Sequence[DraftSentence], index: Index) -> tuple[str, list[Citation]]:
     """Return the answer as Markdown with its marks, and one citation a mark, numbered in order of appearance.
 
+    What comes from another article begins a paragraph of its own, unless it would leave a single sentence alone.
+
     A sentence that is no lead-in and cites nothing, or a chunk that the index does not hold, or words that the chunk does
     not hold verbatim, is left out: a claim without a source is never shown.
     """
@@ -18,15 +20,17 @@ def resolve(sentences: Sequence[DraftSentence], index: Index) -> tuple[str, list
     numbers: dict[tuple[str, str], int] = {}
     blocks: list[str] = []
     pending_lead = ""
+    article, run = "", 0  # what the paragraph is from, and how many sentences it has
     for sentence in sentences:
         if sentence.is_lead:
             pending_lead = sentence.text
             continue
-        marks = []
+        marks, source = [], ""
         for chunk_id, quote in sentence.cites:
             chunk = index.chunks.get(chunk_id)
             if chunk is None or quote not in chunk.text:
                 continue
+            source = source or chunk.article_id
             key = (chunk_id, quote)
             if key not in numbers:
                 numbers[key] = len(citations) + 1
@@ -39,9 +43,12 @@ def resolve(sentences: Sequence[DraftSentence], index: Index) -> tuple[str, list
             if pending_lead:
                 blocks.append(f"\n\n{pending_lead}\n")
             blocks.append(f"\n- {text}")
+            run = 0
         else:
             previous_item = bool(blocks) and blocks[-1].startswith("\n- ")
-            blocks.append(("\n\n" if previous_item else " " if blocks else "") + text)
+            apart = previous_item or (run > 1 and source != article)
+            blocks.append(("\n\n" if apart else " " if blocks else "") + text)
+            article, run = source, 1 if apart else run + 1
         pending_lead = ""
     return "".join(blocks).strip(), citations
 

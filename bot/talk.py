@@ -11,6 +11,7 @@ import yaml
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bot.guardrail.advice import fail_closed_advice
 from bot.pages import SURE, day, passage
 from bot.render import page_file, plain, render, to_html
 from bot.turn import MAX_MESSAGES, Citation, Message, Reply
@@ -72,6 +73,9 @@ class Wording(BaseModel):
 
     title: str
     tagline: str
+    invitation: str
+    urgent: str
+    lost: str
     points: list[tuple[str, str]]
     examples: dict[str, list[str]]
 
@@ -117,6 +121,11 @@ def show_banner(reply: Reply | None) -> str:
     return render("banner.html", level=level, title=title, words=to_html(words, calls=True))
 
 
+def show_lost(region: str) -> str:
+    """Return what the browser shows in place of an answer when the server cannot be reached: the danger signs, with the region's numbers."""
+    return render("lost.html", wording=read_wording(), advice=to_html(fail_closed_advice(region), calls=True))
+
+
 def show_source(citation: Citation, index: Index | None) -> str:
     """Return the panel of a citation: its section with the quoted words marked, and what stands behind them."""
     section = passage(index, citation) if index else []
@@ -154,10 +163,10 @@ def _words(reply: Reply | None) -> Markup:
 
 def _how_sure(reply: Reply | None) -> str:
     """Say in words how strong the evidence behind an answer is, by its marks where they differ."""
-    grades: dict[str, list[str]] = {}
+    grades: dict[str, list[int]] = {}
     for citation in reply.citations if reply else []:
         if citation.evidence in SURE:
-            grades.setdefault(citation.evidence, []).append(str(citation.n))
+            grades.setdefault(citation.evidence, []).append(citation.n)
     if not grades:
         return ""
     if len(grades) == 1:
@@ -165,7 +174,17 @@ def _how_sure(reply: Reply | None) -> str:
     return "The evidence is " + "; ".join(f"{grade} for {_and(numbers)}" for grade, numbers in grades.items()) + "."
 
 
-def _and(parts: Iterable[str]) -> str:
+def _and(numbers: Iterable[int]) -> str:
+    """Return ascending numbers as people say them: 1 to 4, 7 and 9."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts: list[str] = []
+    for run in runs:
+        parts += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run)
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
 

@@ -30,6 +30,7 @@ from bot.talk import (
     show_banner,
     show_draft,
     show_log,
+    show_lost,
     show_sheet,
     show_source,
 )
@@ -110,7 +111,7 @@ def build_page(chain: Chain, *, region: str, ratings: Path, count: Callable[[Rep
         place = talk.region if talk.region in policy.regions else first_region
         # Until the conversation is back nothing can be asked: an answer would be written over.
         ready = gr.update(interactive=True)
-        return show_log(talk, note=review_note(index())), show_banner(talk.last_reply()), place, ready, ready
+        return show_log(talk, note=review_note(index())), show_banner(talk.last_reply()), show_lost(place), place, ready, ready
 
     def ask(text: str, kept: Any, place: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         talk = read_talk(kept)
@@ -151,7 +152,15 @@ def build_page(chain: Chain, *, region: str, ratings: Path, count: Callable[[Rep
 
     def answer(talk: Talk, place: str) -> Iterator[dict[Any, Any]]:
         talk.region = place
-        yield {box: "", log: show_log(talk, waiting=True), draft: show_draft(None), panel: "", feedback: gr.Column(visible=False)}
+        # The question is kept before its answer is there: it survives the end of the server or of the connection.
+        yield {
+            kept_talk: talk.model_dump_json(),
+            box: "",
+            log: show_log(talk, waiting=True),
+            draft: show_draft(None),
+            panel: "",
+            feedback: gr.Column(visible=False),
+        }
         reply = chain.respond(talk.messages(), region=place)
         count(reply)
         talk.exchanges[-1].reply = reply
@@ -166,6 +175,7 @@ def build_page(chain: Chain, *, region: str, ratings: Path, count: Callable[[Rep
     def move(kept: Any, place: str) -> Iterator[dict[Any, Any]]:
         """Keep the region; advice that is in force is given again with its numbers."""
         talk = read_talk(kept)
+        yield {lost: show_lost(place)}
         last = talk.last_reply()
         if talk.exchanges and last and last.escalation.level != "none":
             talk.exchanges[-1] = Exchange(question=talk.exchanges[-1].question)
@@ -218,8 +228,9 @@ def build_page(chain: Chain, *, region: str, ratings: Path, count: Callable[[Rep
             places = gr.Dropdown(regions, value=first_region, label="Phone numbers for", elem_id="bt-places", filterable=False)
         with gr.Row(elem_id="bt-main"):
             with gr.Column(elem_id="bt-talk", scale=3, min_width=0):
-                log = gr.HTML(elem_id="bt-log", js_on_load=page_file("chat.js"), apply_default_css=False)
+                log = gr.HTML(elem_id="bt-log", js_on_load=page_file("chat.js") + page_file("scroll.js"), apply_default_css=False)
                 draft = gr.HTML(elem_id="bt-draft", apply_default_css=False)
+                lost = gr.HTML(elem_id="bt-lost", js_on_load=page_file("asking.js"), apply_default_css=False)
                 with gr.Column(visible=False, elem_id="bt-feedback") as feedback:
                     comment = gr.Textbox(label="Would you like to say why? (optional)", lines=2, max_length=2000, elem_id="bt-comment")
                     consent = gr.Checkbox(label="Keep this conversation with my comment, so that the answer can be looked into")
@@ -250,12 +261,11 @@ def build_page(chain: Chain, *, region: str, ratings: Path, count: Callable[[Rep
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         turn: dict[str, Any] = {**quiet, "concurrency_limit": TOGETHER, "concurrency_id": "turn"}
         shown = [box, kept_talk, log, draft, alert, panel, feedback]
-        page.load(load, kept_talk, [log, alert, places, box, send], **quiet)
-        for trigger in (box.submit, send.click):
-            trigger(ask, [box, kept_talk, places], shown, **turn)
+        page.load(load, kept_talk, [log, alert, lost, places, box, send], **quiet)
+        gr.on([box.submit, send.click], ask, [box, kept_talk, places], shown, **turn)
         log.option_select(ask_choice, [kept_talk, places], shown, **turn).then(None, js=TO_BOX)
         log.retry(ask_again, [kept_talk, places], shown, **turn)
-        places.input(move, [kept_talk, places], shown, **turn)
+        places.input(move, [kept_talk, places], [*shown, lost], **turn)
         log.select(show, kept_talk, panel, **quiet).then(None, js=TO_SOURCE)
         panel.collapse(lambda: "", None, panel, **quiet).then(None, js=TO_MARK)
         log.like(rate, kept_talk, [kept_talk, log, feedback, comment, rated], **quiet).then(None, js=TO_COMMENT)

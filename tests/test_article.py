@@ -1,5 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
+from bot.pages import render_article, render_kb_index
+from ingest.chunk import Chunk
 from kb.article import Sentence, join_sentences, parse_article, read_articles, slugify
 
 FRONT = """---
@@ -96,3 +100,19 @@ def test_slugs_are_plain():
 def test_joined_text_holds_each_sentence_verbatim():
     sentences = [Sentence("Do:", (), 1, is_lead=True), Sentence("A b.", ("x",), 2, is_item=True), Sentence("C d.", ("x",), 3)]
     assert all(sentence.text in join_sentences(sentences) for sentence in sentences)
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", 'https://example.org/"onmouseover="alert(1)'])
+def test_page_of_a_hostile_article_brings_nothing_to_life(link):
+    """Vetting refuses such an article; the page does not rely on that."""
+    evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+    chunk = Chunk(
+        id="a#b/01", article_id="a", title=evil, heading=evil, anchor=evil, topic=evil, audience=(evil,), evidence="limited", checked=evil,
+        review_due=evil, status=evil, safety_net="", text=evil, questions=(),
+        sentences=(Sentence(evil, ("s",), 1), Sentence(evil, (), 1, is_lead=True), Sentence(evil, ("s",), 1, is_item=True)),
+    )  # fmt: skip
+    source = SimpleNamespace(id="s", title=evil, publisher=evil, year=evil, link=link)
+    index = SimpleNamespace(chunks={chunk.id: chunk}, sources={"s": source})
+    for page in (render_article(index, "a"), render_kb_index(index)):
+        assert "&lt;script&gt;" in page and "<script" not in page and "<img" not in page
+        assert "javascript:" not in page and "data:text" not in page and '"onmouseover' not in page

@@ -1,6 +1,5 @@
-// What the templates cannot do by themselves: tell Gradio which button was pressed, copy an answer, and keep the newest question in view.
+// What the templates cannot do by themselves: tell Gradio which button was pressed, and copy an answer.
 // It runs once for the conversation and once for the panel of a source; `element` and `trigger` come from gr.HTML.
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-act]");
@@ -31,21 +30,3 @@ async function copy(button) {
   }
   setTimeout(() => (label.textContent = "Copy"), 2000);
 }
-
-// What sticks to the top covers that much of what is scrolled to.
-const header = document.querySelector("#bt-top");
-new ResizeObserver(() => {
-  const height = header.querySelector(".bt-banner") ? `${header.offsetHeight}px` : "0px";
-  document.documentElement.style.setProperty("--bt-top", height);
-}).observe(header);
-
-let seen = element.querySelectorAll(".bt-exchange").length;
-let loaded = false;
-new MutationObserver(() => {
-  const exchanges = element.querySelectorAll(".bt-exchange");
-  if (exchanges.length > seen && loaded) {
-    exchanges[exchanges.length - 1].scrollIntoView({ block: "start", behavior: calm.matches ? "auto" : "smooth" });
-  }
-  loaded = true;
-  seen = exchanges.length;
-}).observe(element, { childList: true, subtree: true });

@@ -1,6 +1,7 @@
 """Shared by the browser tests: a real server over the test index, the system's Chromium, and a page on another origin."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from bot.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
+SCREENSHOTS = Path(__file__).parent / "screenshots"  # for looking at; git ignores them
 HOSTILE_CSS = """
 html { font-size: 4px } body { direction: rtl; line-height: 5; zoom: 1 }
 * { color: red !important; background: yellow !important; font: 40px fantasy !important; letter-spacing: 9px !important; text-transform: uppercase !important }
@@ -127,12 +129,15 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium):
-    """Open an address in a fresh tab: `visit(url, width=320)`. Errors of the page's scripts and of its policy fail the test."""
+def visit(chromium, request):
+    """Open an address in a fresh tab: `visit(url, width=320)`. Errors of the page's scripts and of its policy fail the test.
+
+    Nothing moves, so that nothing is met half-way. How each tab looked at the end is kept in `SCREENSHOTS`.
+    """
     contexts, errors = [], []
 
     def go(address: str, *, width: int = 1100, height: int = 800, **options):
-        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        context = chromium.new_context(viewport={"width": width, "height": height}, **{"reduced_motion": "reduce", **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
@@ -144,6 +149,10 @@ def visit(chromium):
         return page
 
     yield go
+    name = re.sub(r"\W+", "-", request.node.name)[:80]
+    tabs = [page for context in contexts for page in context.pages]
+    for number, page in enumerate(tabs):
+        page.screenshot(path=SCREENSHOTS / f"{name}-{number}.jpg", quality=70)
     for context in contexts:
         context.close()
     assert not errors

@@ -300,6 +300,61 @@ def test_article_can_be_walked_by_its_contents_and_marks(visit, server):
     expect(page.get_by_role("navigation", name="Site")).to_be_hidden()
 
 
+def test_offline_shows_the_danger_signs_and_asks_again_once_back(chat):
+    page = chat()
+    page.context.set_offline(True)
+    page.get_by_label("Your question").fill(QUESTION)
+    page.get_by_label("Your question").press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Your question is kept")
+    expect(alert).to_contain_text("numbness around your bottom")
+    expect(alert.get_by_role("link", name="112")).to_have_attribute("href", "tel:112")
+    page.context.set_offline(False)
+    expect(page.get_by_role("group", name="This answer")).to_have_count(1)
+    expect(page.get_by_role("log").get_by_text(QUESTION)).to_have_count(1)
+    expect(alert).to_have_count(0)
+
+
+def test_server_that_dies_while_answering(chat):
+    """The question was taken, its answer never comes: the same words, and it is asked again, once."""
+    page = chat()
+    ask(page, QUESTION)
+    for door in ("**/queue/data**", "**/healthz"):
+        page.route(door, lambda route: route.abort())
+    page.get_by_label("Your question").fill("heat or ice?")
+    page.get_by_label("Your question").press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Your question is kept")
+    alert.get_by_role("button", name="Try again").press("Enter")
+    expect(alert.get_by_role("button", name="Try again")).to_be_visible()
+    page.unroute_all()
+    expect(page.get_by_role("group", name="This answer")).to_have_count(2)
+    expect(page.get_by_role("log").get_by_text("heat or ice?")).to_have_count(1)
+    assert page.evaluate("sessionStorage.getItem('backtalk-asked')") is None
+
+
+def test_question_sent_meanwhile_is_asked_next(chat):
+    page = chat()
+    box = page.get_by_label("Your question")
+    box.fill(QUESTION)
+    box.press("Enter")
+    expect(page.get_by_role("log")).to_contain_text(QUESTION)
+    box.fill("heat or ice?")
+    box.press("Enter")
+    expect(page.get_by_role("group", name="This answer")).to_have_count(2)
+    expect(page.locator(".bt-question")).to_have_text([f"You: {QUESTION}", "You: heat or ice?"])
+
+
+def test_newest_question_stands_at_the_top_below_the_alert(chat):
+    page = chat(height=600)
+    ask(page, QUESTION)
+    ask(page, RED_FLAG)
+    page.wait_for_function("""() => {
+        const top = document.querySelector('#bt-top').getBoundingClientRect().bottom;
+        const question = [...document.querySelectorAll('.bt-question')].at(-1).getBoundingClientRect();
+        return question.top >= top && question.top < top + 60 }""")
+
+
 def test_empty_question_is_refused_in_words(chat):
     page = chat()
     box = page.get_by_label("Your question")
