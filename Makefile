@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install chat test lint format eval bench clean guardrail-model adapter head
+.PHONY: help install chat test lint format eval bench clean guardrail-model adapter head audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,7 +40,7 @@ eval: install ## run the eval suites on the bot and the baselines, and write eva
 bench: install ## measure speed and memory
 	$(BIN)/python -m evals.bench
 
-guardrail-model: install ## train the guardrail's classifier anew (about half an hour on two cores)
+guardrail-model: install ## train the guardrail's classifier anew (about an hour on two cores)
 	$(BIN)/python -m bot.guardrail.training.train
 
 adapter: install ## tune the sentence encoder to the labelled questions anew (about a quarter of an hour on two cores)
@@ -49,6 +49,10 @@ adapter: install ## tune the sentence encoder to the labelled questions anew (ab
 head: install ## fit anew what tells answerable questions from others (after make adapter)
 	$(BIN)/backtalk ingest
 	$(BIN)/python -m bot.training.head
+
+audit: install ## ask the advisory database about every pinned package; fails when it cannot ask
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[audit]"
+	$(BIN)/pip-audit --strict -r constraints.txt --no-deps --disable-pip
 
 clean: ## remove what install, ingest and the tests made
 	rm -rf $(VENV) .backtalk .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info evals/runs

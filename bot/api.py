@@ -60,7 +60,9 @@ def create_app(settings: Settings, *, root_path: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def warm(_: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(chain.respond, [Message(role="user", content="Is running bad for my back?")])
+        # One in another language too: it makes ready what only such messages need, and would hold up the first of them for seconds.
+        for text in ("Is running bad for my back?", "me duele la espalda"):
+            await run_in_threadpool(chain.respond, [Message(role="user", content=text)])
         async with assistants.session_manager.run():
             yield
 

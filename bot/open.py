@@ -1,5 +1,7 @@
 """Opens the bot from its settings: the live index, the embedding model, the chat model if one is set."""
 
+import ctypes
+import sys
 import threading
 
 from bot.chain import Chain
@@ -41,7 +43,15 @@ class LiveRetriever:
                     raise
                 self._embedder = self._embedder or open_embedder(self.settings.embedding_model, models=self.store.models)
                 self._retriever = Retriever(index, self._embedder, glossary=read_glossary(self.settings.kb))
+                _give_back_memory()
             return self._retriever
+
+
+def _give_back_memory() -> None:
+    """Return to the system what opening an index and the models took and freed, 20 to 35 MB, which glibc would keep."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
 
 
 def open_chain(settings: Settings) -> Chain:

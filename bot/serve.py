@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 import threading
 import webbrowser
 
@@ -47,6 +48,8 @@ def serve(settings: Settings, *, host: str, port: int, open_browser: bool, root_
         except ValueError as error:
             fail(str(error))
         write(f"{report.documents} articles, {len(problems)} notes from vetting, {report.seconds:.0f} s.")
+    # pandas, which Gradio imports, takes pyarrow along where Ray brought it: 34 MB that nothing here uses.
+    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
     from bot.api import create_app
     from bot.ui import mount
 

@@ -1,4 +1,4 @@
-"""Turns per second with many clients at once, against a real server process over HTTP."""
+"""Turns per second with many clients at once, against real server processes over HTTP."""
 
 import asyncio
 import os
@@ -10,12 +10,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 
 from bot.settings import Settings
 from ingest.cli import BadInput
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a crowd of clients got."""
+
+    turns_per_s: float
+    p95_ms: float
 
 
 @contextmanager
@@ -48,8 +58,9 @@ def server(settings: Settings) -> Iterator[tuple[str, int]]:
         process.wait(60)
 
 
-def turns_per_second(url: str, questions: list[str], *, clients: int, turns: int) -> float:
-    """Return how many turns a second are answered when `clients` ask without a pause, `turns` in all."""
+def load(urls: list[str], questions: list[str], *, clients: int, turns: int) -> Load:
+    """Return what `clients` get who ask without a pause, `turns` in all, the calls dealt out to the addresses in turn."""
+    times: list[float] = []
 
     async def run() -> float:
         left = iter(range(turns))
@@ -58,10 +69,18 @@ def turns_per_second(url: str, questions: list[str], *, clients: int, turns: int
             async def ask() -> None:
                 for number in left:
                     body = {"messages": [{"role": "user", "content": questions[number % len(questions)]}]}
-                    (await client.post(f"{url}/api/chat", json=body)).raise_for_status()
+                    asked = time.perf_counter()
+                    (await client.post(f"{urls[number % len(urls)]}/api/chat", json=body)).raise_for_status()
+                    times.append(1000 * (time.perf_counter() - asked))
 
             started = time.perf_counter()
             await asyncio.gather(*(ask() for _ in range(clients)))
             return turns / (time.perf_counter() - started)
 
-    return asyncio.run(run())
+    return Load(asyncio.run(run()), float(np.percentile(times, 95)))
+
+
+def resident_mb_of(pid: int) -> float:
+    """Return the resident memory of a process in MB (Linux)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -2,11 +2,12 @@
 
 import gc
 import os
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 from bot.open import open_chain
 from bot.settings import Settings
 from bot.turn import Message
+from evals.bench_load import resident_mb_of
 
 KINDS = (
     "Is running bad for my back?",
@@ -19,22 +20,20 @@ KINDS = (
 )
 
 
-def resident_mb() -> float:
-    """Return the resident memory of this process in MB (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def memory_curve(settings: Settings, *, turns: int, points: int = 20) -> list[tuple[int, float]]:
-    """Return (turns so far, MB resident), `points` times over `turns` turns, each message made different from all before it."""
+def memory_curve(settings: Settings, *, turns: int, points: int = 10) -> list[tuple[int, float]]:
+    """Return (turns so far, MB resident), `points` times over `turns` turns on as many threads as cores, no message like another."""
     chain = open_chain(settings)
-    every = max(1, turns // points)
-    curve = []
-    for number in range(1, turns + 1):
+
+    def turn(number: int) -> None:
         text = f"{KINDS[number % len(KINDS)]} ({number})"
         earlier = [Message(role="user", content="My back hurts."), Message(role="assistant", content="I see.")] if number % 3 == 0 else []
         chain.respond([*earlier, Message(role="user", content=text)])
-        if number % every == 0:
+
+    every = max(1, turns // points)
+    curve = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for first in range(0, turns, every):
+            list(pool.map(turn, range(first, min(first + every, turns))))
             gc.collect()
-            curve.append((number, round(resident_mb(), 1)))
+            curve.append((min(first + every, turns), round(resident_mb_of(os.getpid()), 1)))
     return curve

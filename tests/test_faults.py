@@ -30,7 +30,6 @@ from bot.settings import Settings
 from ingest.cli import ingest
 from ingest.embed import DEFAULT_MODEL
 from ingest.index import Index, IndexMissing, IndexUnwritable, Store
-from tests.conftest import TINY
 from tests.fake_llm import FakeModel
 
 pytestmark = pytest.mark.model
@@ -39,7 +38,7 @@ SECTION = "heat#does-heat-help-a-sore-back/01"
 COMMAND = str(Path(sys.executable).parent / "backtalk")
 # A server process that has imported everything: a child of it starts in milliseconds, so that a kill hits the work and not the imports.
 fork = multiprocessing.get_context("forkserver")
-fork.set_forkserver_preload(["chromadb", "onnxruntime", "ingest.cli", "ingest.vet"])
+fork.set_forkserver_preload(["tests.preload"])
 
 
 def build(kb: Path, store: Store, **options):
@@ -189,17 +188,6 @@ def test_two_ingests_at_once_make_one_index(tiny_kb, store):
     assert sorted(os.listdir(store.path / "builds")) == store.builds()
 
 
-@pytest.fixture(scope="module")
-def tiny_index(tmp_path_factory, models) -> Path:
-    """An index of the tiny knowledge base, for all tests that only read."""
-    path = tmp_path_factory.mktemp("tiny")
-    (path / "models").mkdir()
-    for file in models.iterdir():
-        os.link(file, path / "models" / file.name)
-    build(TINY, Store(path))
-    return path
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -217,13 +205,13 @@ def wait_ready(url: str) -> None:
     pytest.fail(f"{url} did not come up")
 
 
-def test_sigterm_lets_a_turn_under_way_finish(tiny_index, tmp_path):
+def test_sigterm_lets_a_turn_under_way_finish(tiny_settings, tmp_path):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with FakeModel("stalls") as model:
         environment = {
             **os.environ,
-            "BACKTALK_INDEX": str(tiny_index),
+            "BACKTALK_INDEX": str(tiny_settings.index),
             "BACKTALK_LLM": "openai:fake",
             "BACKTALK_LLM_BASE_URL": model.url,
             "BACKTALK_LLM_API_KEY": "none",
@@ -235,8 +223,9 @@ def test_sigterm_lets_a_turn_under_way_finish(tiny_index, tmp_path):
             with ThreadPoolExecutor(1) as pool:
                 body = {"messages": said("Does heat help a sore back?")}
                 pending = pool.submit(httpx.post, f"{url}/api/chat", json=body, timeout=60)
-                while len(model.asked) == asked:
+                while len(model.asked) == asked and not pending.done():
                     time.sleep(0.05)
+                assert not pending.done(), pending.result().text
                 process.send_signal(signal.SIGTERM)
                 time.sleep(0.5)
                 with pytest.raises(httpx.ConnectError):
@@ -249,11 +238,11 @@ def test_sigterm_lets_a_turn_under_way_finish(tiny_index, tmp_path):
                 process.kill()
 
 
-@pytest.fixture
-def crowd_server(tiny_index):
+@pytest.fixture(scope="module")
+def crowd_server(tiny_settings):
     """The address of the application under uvicorn in this process, with no limit on calls."""
     port = free_port()
-    app = create_app(Settings(index=tiny_index, rate_limit=""))
+    app = create_app(tiny_settings)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -299,9 +288,35 @@ def test_200_clients_at_once_each_get_their_own_reply(crowd_server):
         assert what_counts(response) == alone[number % len(bodies)], bodies[number % len(bodies)]
 
 
-def test_memory_stays_flat_over_many_turns(tiny_index):
+def test_clients_that_never_finish_their_request_hold_up_nobody(crowd_server):
+    address = crowd_server.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as open_ones:
+        for begun in (
+            b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-le",
+            b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{",
+        ):
+            for _ in range(100):
+                client = open_ones.enter_context(socket.create_connection((address[0], int(address[1]))))
+                client.sendall(begun)
+        started = time.monotonic()
+        assert httpx.post(f"{crowd_server}/api/chat", json={"messages": said("hello")}, timeout=60).status_code == 200
+        assert time.monotonic() - started < 5
+
+
+def test_a_conversation_may_change_process_between_turns(tiny_settings):
+    """Two applications that share nothing but the index, as behind a load balancer."""
+    with TestClient(create_app(tiny_settings)) as one, TestClient(create_app(tiny_settings)) as other:
+        told = said("my back hurts and I have gone numb between my legs")
+        first = one.post("/api/chat", json={"messages": told, "region": "GB"}).json()
+        going_on = [*told, {"role": "assistant", "content": first["text"]}, *said("Does heat help a sore back?")]
+        replies = [client.post("/api/chat", json={"messages": going_on, "region": "GB"}).json() for client in (one, other)]
+    assert [reply["escalation"]["level"] for reply in replies] == ["emergency", "emergency"]
+    assert replies[0]["text"] == replies[1]["text"]
+
+
+def test_memory_stays_flat_over_many_turns(tiny_settings):
     from evals.bench_memory import memory_curve
 
-    curve = memory_curve(Settings(index=tiny_index), turns=300, points=4)
+    curve = memory_curve(tiny_settings, turns=300, points=4)
     settled, last = curve[1][1], curve[-1][1]
     assert last - settled < 15, f"MB resident by turn: {curve}"

@@ -12,12 +12,7 @@ from starlette.testclient import TestClient
 from bot.api import create_app
 from bot.chain import Chain
 from bot.open import LiveRetriever
-from bot.settings import Settings
 from bot.turn import MAX_CHARACTERS, Message, Reply
-from ingest.cli import ingest
-from ingest.embed import DEFAULT_MODEL
-from ingest.index import Store
-from tests.conftest import TINY
 
 pytestmark = pytest.mark.model
 LIMIT_S = 5.0
@@ -33,16 +28,6 @@ TEXT = st.one_of(
     st.builds(lambda piece, n: (piece * n)[:MAX_CHARACTERS], st.sampled_from(FRAGMENTS), st.integers(1, MAX_CHARACTERS)),
 ).filter(lambda text: bool(text.strip()))
 TURNS = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXT), max_size=6)
-
-
-@pytest.fixture(scope="module")
-def tiny_settings(tmp_path_factory, models) -> Settings:
-    path = tmp_path_factory.mktemp("tiny")
-    (path / "models").mkdir()
-    for file in models.iterdir():
-        (path / "models" / file.name).hardlink_to(file)
-    ingest(TINY, Store(path), model=DEFAULT_MODEL, rebuild=False, reviewed_only=False, quiet=True)
-    return Settings(index=path, rate_limit="")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from kb.article import KB_DIR
 
 pytestmark = pytest.mark.model
 
+SECTION = "heat#does-heat-help-a-sore-back/01"
+
 
 def build(kb: Path, store: Store, **options):
     return ingest(kb, store, model=DEFAULT_MODEL, rebuild=options.get("rebuild", False), reviewed_only=False, quiet=True)[0]
@@ -61,7 +63,16 @@ def test_one_changed_section_replaces_only_its_chunk(tiny_kb, store):
     report = build(tiny_kb, store)
     assert (report.changed, report.unchanged, report.added) == (1, 3, 0)
     assert report.embedded == 2, "the chunk and the one sentence that changed"
-    assert "a short relief" in Index(store).chunks["heat#does-heat-help-a-sore-back/01"].text
+    assert "a short relief" in Index(store).chunks[SECTION].text
+
+
+def test_an_index_of_many_pages_is_read_whole(tiny_kb, store, monkeypatch):
+    monkeypatch.setattr("ingest.index.ROWS", 3)
+    build(tiny_kb, store)
+    index = Index(store)
+    assert len(index.chunks) == 4 and index.nearest(index.sentence_vectors([SECTION])[SECTION, 0][None, :], records=1)
+    edit(tiny_kb, "heat", "some short relief", "a short relief")
+    assert build(tiny_kb, store).embedded == 2, "vectors were taken over from every page"
 
 
 def test_a_deleted_or_refused_article_disappears(tiny_kb, store):
@@ -87,7 +98,7 @@ def test_a_running_bot_moves_to_the_new_index(tiny_kb, store):
     edit(tiny_kb, "heat", "some short relief", "brief relief")
     build(tiny_kb, store)
     assert live().index.build != before
-    assert "brief relief" in live().index.chunks["heat#does-heat-help-a-sore-back/01"].text
+    assert "brief relief" in live().index.chunks[SECTION].text
 
 
 def _slow_build(kb: str, path: str) -> None:

@@ -138,7 +138,7 @@ def read_foreign(text: str, language: str) -> Foreign:
         entry = read_languages()[code]
         for flag, patterns in entry.patterns.items():
             for pattern in patterns:
-                match = next((m for m in pattern.p.finditer(folded) if not _is_negated(folded, m.start(), entry)), None)
+                match = next((m for m in pattern.regex.finditer(folded) if not _is_negated(folded, m.start(), entry)), None)
                 if match is None:
                     continue
                 raised = pattern.level or LEVEL_OF.get(flag, "urgent")
