@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -43,8 +43,10 @@ class GuardrailRow(_Row):
     text: str | None = None
     messages: list[Message] | None = None
     expect: Level
-    accept: list[Level] = []
+    accept: list[Level] = Field(default=[], description="Levels that are as good.")
     codes: list[Code] = []
+    paraphrases: list[str] = Field(default=[], description="The same message in other words, for the robustness suite.")
+    translations: dict[str, str] = Field(default={}, description="Language code to the same message, for the robustness suite.")
 
     @model_validator(mode="after")
     def _one_input(self) -> "GuardrailRow":
@@ -114,17 +116,17 @@ Row = TypeVar("Row", bound=BaseModel)
 
 def read_guardrail(paths: Sequence[Path]) -> list[Case]:
     """Read single messages (or whole conversations judged at their end)."""
-    return _unique(_guardrail_case(row) for path in paths for row in read_rows(path, GuardrailRow))
+    return unique(guardrail_case(row) for path in paths for row in read_rows(path, GuardrailRow))
 
 
 def read_conversations(paths: Sequence[Path]) -> list[Case]:
     """Read conversations into one case a labelled user turn: what stands before it, and the level in force after it."""
-    return _unique(case for path in paths for row in read_rows(path, ConversationRow) for case in _turn_cases(row))
+    return unique(case for path in paths for row in read_rows(path, ConversationRow) for case in _turn_cases(row))
 
 
 def read_questions(paths: Sequence[Path]) -> list[Case]:
     """Read questions."""
-    return _unique(_question_case(row) for path in paths for row in read_rows(path, QuestionRow))
+    return unique(_question_case(row) for path in paths for row in read_rows(path, QuestionRow))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -177,7 +179,12 @@ def first_problem(error: ValidationError) -> str:
     return f"{field}: {message}{value}" if field else message
 
 
-def _unique(cases: Iterator[Case]) -> list[Case]:
+def unique(cases: Iterable[Case]) -> list[Case]:
+    """Return the cases as a list.
+
+    Raises:
+        BadInput: two have the same id.
+    """
     out: dict[str, Case] = {}
     for case in cases:
         if case.id in out:
@@ -186,7 +193,8 @@ def _unique(cases: Iterator[Case]) -> list[Case]:
     return list(out.values())
 
 
-def _guardrail_case(row: GuardrailRow) -> Case:
+def guardrail_case(row: GuardrailRow) -> Case:
+    """Return the case of a line."""
     messages = row.messages or [Message(role="user", content=row.text or "")]
     given = {"messages": [message.model_dump() for message in messages]}
     return _level_case(row.id, given, row.expect, row.accept, row.codes, _slices(row.model_extra))

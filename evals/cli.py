@@ -173,6 +173,22 @@ def draft(
     write(f"{target}: {done.added} drafts added, {done.known} were there, {done.without_consent} complaints came without a conversation")
 
 
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write one file a format into this folder instead of printing all.")] = None,
+) -> None:
+    """Print the formats of suites and data lines as JSON Schema; those of this version are in evals/schema/."""
+    from evals.schema import schemas, write_schemas
+
+    if not out:
+        write(json.dumps(schemas(), indent=1, ensure_ascii=False))
+        return
+    try:
+        write("\n".join(map(str, write_schemas(out))))
+    except OSError as error:
+        raise BadInput(f"--out: {out}: cannot be written: {error.strerror}") from error
+
+
 def _check(suites: "list[Suite]") -> None:
     names = [suite.name for suite in suites]
     twice = next((name for name in names if names.count(name) > 1), None)

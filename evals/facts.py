@@ -8,6 +8,7 @@ on one side only, an opposite, a comparison turned round, a bolder claim, one th
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -60,8 +61,16 @@ def read_words(path: Path = Path(__file__).parent / "facts.yaml") -> Words:
     return Words.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
+@dataclass(frozen=True)
+class Span:
+    """A sentence of an answer or two in a row, and how near it, or its nearest clause, is to a fact (cosine)."""
+
+    text: str
+    nearness: float
+
+
 class Matcher:
-    """Says whether sentences state a fact. Vectors are kept, since the same answer is held against several facts."""
+    """Says whether sentences state a fact. Vectors are kept, since the same sentence is held against many facts."""
 
     def __init__(self, embedder: Embedder) -> None:
         """Keep the embedding model."""
@@ -70,30 +79,34 @@ class Matcher:
 
     def states(self, fact: str, sentences: Sequence[str]) -> bool:
         """Say whether a sentence, or two in a row, state the fact. Only the nearest is judged: the more are tried, the more chance helps."""
-        spans = [*sentences, *(f"{a} {b}" for a, b in pairwise(sentences))]
-        # All at once: the model reads thirty short texts in little more time than one.
-        self._vectors([fact, *spans, *(clause for span in spans for clause in _clauses(span))])
-        return bool(spans) and self.agrees(fact, max(spans, key=lambda span: self._rank(fact, span)))
+        return bool(sentences) and self._agrees(fact, max(self._spans(fact, sentences), key=lambda span: _rank(fact, span)))
 
-    def agrees(self, fact: str, span: str) -> bool:
-        """Say whether one span states the fact."""
+    def _agrees(self, fact: str, span: Span) -> bool:
         words = read_words()
         return (
-            self.nearness(fact, span) >= words.similarity
-            and not _lacks_quantity(fact, span)
-            and bool(words.denials.search(fact)) == bool(words.denials.search(span))
-            and not _opposes(fact, span)
-            and not _is_bolder(fact, span)
-            and not self._is_turned_round(fact, span)
-            and not self._swaps_one_thing(fact, span)
+            span.nearness >= words.similarity
+            and not _lacks_quantity(fact, span.text)
+            and bool(words.denials.search(fact)) == bool(words.denials.search(span.text))
+            and not _opposes(fact, span.text)
+            and not _is_bolder(fact, span.text)
+            and not self._is_turned_round(fact, span.text)
+            and not self._swaps_one_thing(fact, span.text)
         )
 
-    def nearness(self, fact: str, span: str) -> float:
-        """Return the cosine of the fact and the span, or that of its nearest clause."""
-        return float((self._vectors([span, *_clauses(span)]) @ self._vectors([fact])[0]).max())
-
-    def _rank(self, fact: str, span: str) -> float:
-        return self.nearness(fact, span) + SHARED_WEIGHT * _shared(fact, span) - LACK_WEIGHT * _lacks_quantity(fact, span)
+    def _spans(self, fact: str, sentences: Sequence[str]) -> Iterator[Span]:
+        clauses = [_clauses(sentence) for sentence in sentences]
+        # All at once: the model reads thirty short texts in little more time than one.
+        vectors = self._vectors([fact, *sentences, *(clause for parts in clauses for clause in parts)])
+        whole, rest = vectors[1 : len(sentences) + 1], iter((vectors[len(sentences) + 1 :] @ vectors[0]).tolist())
+        nearest = [
+            max([cosine, *(next(rest) for _ in parts)]) for cosine, parts in zip((whole @ vectors[0]).tolist(), clauses, strict=True)
+        ]
+        yield from map(Span, sentences, nearest)
+        # The vector of two sentences is close to the mean of theirs, so they need not be read together.
+        pairs = whole[:-1] + whole[1:]
+        cosines = (pairs @ vectors[0] / np.linalg.norm(pairs, axis=1)).tolist()
+        for (a, b), near, cosine in zip(pairwise(sentences), pairwise(nearest), cosines, strict=True):
+            yield Span(f"{a} {b}", max(*near, cosine))
 
     def _is_turned_round(self, fact: str, span: str) -> bool:
         """Say whether what stands before 'than' in one stands after it in the other."""
@@ -125,10 +138,15 @@ def open_matcher() -> Matcher:
     return Matcher(OnnxEmbedder(default_index() / "models", PLAIN_MODEL))
 
 
+def _rank(fact: str, span: Span) -> float:
+    return span.nearness + SHARED_WEIGHT * _shared(fact, span.text) - LACK_WEIGHT * _lacks_quantity(fact, span.text)
+
+
 def _clauses(span: str) -> list[str]:
     return [clause for clause in CLAUSE.split(span) if len(clause.split()) > 2]
 
 
+@lru_cache(maxsize=50_000)
 def _content(text: str) -> list[str]:
     numbers = read_words().numbers
     return [w for w in dict.fromkeys(WORD.findall(text.lower())) if len(w) > 2 and w not in STOP and w not in numbers]
@@ -156,8 +174,9 @@ def _is_bolder(fact: str, span: str) -> bool:
 
 
 def _lacks_quantity(fact: str, span: str) -> bool:
-    given = list(_quantities(span))
-    return any(not any(_same(asked, other) for other in given) for asked in _quantities(fact))
+    asked = _quantities(fact)
+    given = _quantities(span) if asked else []
+    return any(not any(_same(one, other) for other in given) for one in asked)
 
 
 def _same(a: tuple[str, float], b: tuple[str, float]) -> bool:
@@ -165,17 +184,16 @@ def _same(a: tuple[str, float], b: tuple[str, float]) -> bool:
     return a[0] == b[0] and abs(a[1] - b[1]) <= tolerance * max(a[1], b[1])
 
 
-def _quantities(text: str) -> Iterator[tuple[str, float]]:
-    """Yield shares in per cent, durations in days, and other numbers, so that one in five is 20% and twelve weeks three months."""
+@lru_cache(maxsize=50_000)
+def _quantities(text: str) -> list[tuple[str, float]]:
+    """Return shares in per cent, durations in days, and other numbers, so that one in five is 20% and twelve weeks three months."""
     words = read_words()
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text.lower())
     text = re.sub(r"\b[a-z]+\b", lambda m: str(words.numbers.index(m[0])) if m[0] in words.numbers else m[0], text)
-    for match in RATIO.finditer(text):
-        if float(match[2]):
-            yield "share", 100 * float(match[1]) / float(match[2])
+    found = [("share", 100 * float(match[1]) / float(match[2])) for match in RATIO.finditer(text) if float(match[2])]
     text = RATIO.sub(" ", text)
-    yield from (("share", float(match[1])) for match in PERCENT.finditer(text))
+    found += [("share", float(match[1])) for match in PERCENT.finditer(text)]
     text = PERCENT.sub(" ", text)
     unit = re.compile(rf"{NUMBER}[ -]({'|'.join(words.days)})s?\b")
-    yield from (("days", float(match[1]) * words.days[match[2]]) for match in unit.finditer(text))
-    yield from (("number", float(number)) for number in re.findall(NUMBER, unit.sub(" ", text)))
+    found += [("days", float(match[1]) * words.days[match[2]]) for match in unit.finditer(text)]
+    return found + [("number", float(number)) for number in re.findall(NUMBER, unit.sub(" ", text))]

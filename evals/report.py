@@ -1,4 +1,4 @@
-"""Writes a run as one HTML file that a clinician can read: headline, gates, slices, failures. It loads nothing from elsewhere."""
+"""Writes a run as one HTML file that a clinician can read: headline, gates, slices, cases. It loads nothing from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -15,7 +15,8 @@ from evals.table import interval, number, trust_line
 
 SLICE_METRICS = 4
 """How many metrics the table of slices shows; all are in `summary.json`."""
-MOST_FAILURES = 400
+MOST_FAILED, MOST_PASSED = 400, 300
+"""How many cases of a suite the report shows; all are in `results.jsonl`."""
 CURVE_POINTS = 100
 
 
@@ -37,7 +38,9 @@ def write_report(path: Path, runs: Sequence[SuiteRun], gates: Mapping[str, Seque
 
 
 def _part(run: SuiteRun, gates: Sequence[GateResult], summary: Mapping[str, Any]) -> dict[str, Any]:
-    failures = [_failure(row) for row in run.rows if not row.scored.passed]
+    failed = [row for row in run.rows if not row.scored.passed]
+    passed = [row for row in run.rows if row.scored.passed]
+    shown = [_case(row) for row in (*failed[:MOST_FAILED], *_spread(passed, MOST_PASSED))]
     return {
         **summary,
         "why": run.suite.why,
@@ -46,17 +49,26 @@ def _part(run: SuiteRun, gates: Sequence[GateResult], summary: Mapping[str, Any]
         "says": {name: METRICS[name].says for name in run.metrics},
         "is_share": {name: METRICS[name].how in ("share", "mean") and name not in ("words", "reading_grade") for name in run.metrics},
         "slice_metrics": [name for name in run.metrics if summary["metrics"][name]["n"]][:SLICE_METRICS],
-        "failures": failures[:MOST_FAILURES],
-        "failures_left_out": max(0, len(failures) - MOST_FAILURES),
+        "failed": len(failed),
+        "cases": shown,
+        "cases_left_out": len(run.rows) - len(shown),
+        "filters": {key: list(groups) for key, groups in summary["slices"].items()},
         "curve": _curve(run),
         "times": _times(run),
     }
 
 
-def _failure(row: Row) -> dict[str, Any]:
+def _spread(rows: Sequence[Row], most: int) -> Sequence[Row]:
+    """Return at most so many rows, evenly from all."""
+    return rows if len(rows) <= most else [rows[i * len(rows) // most] for i in range(most)]
+
+
+def _case(row: Row) -> dict[str, Any]:
     expected = {key: value for key, value in row.case.expected.items() if value not in (None, [], "")}
     return {
         "id": row.case.id,
+        "passed": row.scored.passed,
+        "slices": [f"{key}={value}" for key, values in row.case.tags.items() for value in values],
         "messages": row.case.given["messages"],
         "expected": "; ".join(f"{key}: {_words(value)}" for key, value in expected.items()),
         "got": row.scored.got,

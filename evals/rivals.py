@@ -6,7 +6,7 @@ specificity is highest. Each reads every user message alone; what one raises sta
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,8 @@ def nearest_messages(settings: Settings) -> Observe:
 
     threshold = best_threshold(near(tuning)[0], expected)
 
+    # Kept, since each turn of a conversation brings the earlier ones along.
+    @cache
     def read(text: str) -> Level:
         score, level = near([normalise(text)])
         return level[0] if score[0] >= threshold else "none"

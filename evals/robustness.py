@@ -1,6 +1,6 @@
-"""Measures whether the guardrail's verdict survives what keyboards and people do to a message: the same words, spoilt in eight ways.
+"""Measures whether the guardrail's verdict survives what keyboards and people do to a message: spoilt in eight ways, or said otherwise.
 
-Every case is asked as it is and once spoilt in each way. What counts is the change against the bot's own verdict on the clean message
+A case is asked as it is and once spoilt in each way; one that comes with paraphrases and translations is asked in those instead. What counts is the change against the bot's own verdict on the clean message
 (a flip), and the worst of all ways: a red flag that one typing error hides is a red flag missed.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from evals.case import Case, read_guardrail
+from evals.case import Case, GuardrailRow, guardrail_case, read_rows, unique
 from evals.guardrail import open_guardrail
 from evals.guardrail import score as score_level
 from evals.measure import Measure, Observed, Scored
 from evals.suite import Suite
 
-CLEAN = "clean"
+CLEAN, PARAPHRASE, TRANSLATION = "clean", "paraphrase", "another language"
 METRICS = ("flip_rate", "flag_lost", "false_alarm_gained", "worst_case_sensitivity", "worst_case_specificity", "sensitivity", "specificity")
 
 
@@ -110,19 +110,38 @@ WAYS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def read_spoilt(suite: Suite) -> list[Case]:
-    """Read guardrail cases, each clean and then spoilt in every way; only the last message of a conversation is spoilt."""
-    return [variant for case in read_guardrail(suite.data)[:: suite.every] for variant in spoil(case)]
+    """Read guardrail cases, each clean and then in every other form; only the last message of a conversation is changed.
+
+    The suite's `every` thins out the cases that are spoilt by machine, not those said otherwise by hand.
+    """
+    rows = [row for path in suite.data for row in read_rows(path, GuardrailRow)]
+    by_hand = [row for row in rows if row.paraphrases or row.translations]
+    by_machine = [row for row in rows if not (row.paraphrases or row.translations)][:: suite.every]
+    spoilt = [variant for row in by_machine for variant in spoil(guardrail_case(row))]
+    return unique([*spoilt, *(variant for row in by_hand for variant in say_otherwise(row))])
+
+
+def say_otherwise(row: GuardrailRow) -> list[Case]:
+    """Return a case as it is, in its paraphrases, and in its translations."""
+    case = guardrail_case(row)
+    others = [(f"{PARAPHRASE}-{n}", PARAPHRASE, case.tags.get("lang", ("en",)), text) for n, text in enumerate(row.paraphrases, start=1)]
+    others += [(lang, TRANSLATION, (lang,), text) for lang, text in row.translations.items()]
+    return [_form(case, CLEAN), *(_form(case, way, name=name, text=text, lang=lang) for name, way, lang, text in others)]
+
+
+def _form(case: Case, way: str, *, name: str = "", text: str | None = None, lang: tuple[str, ...] = ()) -> Case:
+    """Return a case in one form: its last message replaced by `text` unless that is None."""
+    *before, last = case.given["messages"]
+    given = case.given if text is None else {"messages": [*before, last | {"content": text}]}
+    tags = {"way": (way,), "case": (case.id,)} | ({"lang": lang} if lang else {})
+    return replace(case, id=f"{case.id}/{name or way.replace(' ', '-')}", given=given, tags=tags)
 
 
 def spoil(case: Case) -> list[Case]:
     """Return a case as it is and spoilt in every way; the same case is always spoilt the same."""
-    *before, last = case.given["messages"]
-    out = [replace(case, id=f"{case.id}/{CLEAN}", tags={"way": (CLEAN,), "case": (case.id,)})]
-    for way, change in WAYS.items():
-        text = change(last["content"], random.Random(f"{case.id} {way}"))
-        given = {"messages": [*before, last | {"content": text}]}
-        out.append(replace(case, id=f"{case.id}/{way.replace(' ', '-')}", given=given, tags={"way": (way,), "case": (case.id,)}))
-    return out
+    text = case.given["messages"][-1]["content"]
+    spoilt = [_form(case, way, text=change(text, random.Random(f"{case.id} {way}"))) for way, change in WAYS.items()]
+    return [_form(case, CLEAN), *spoilt]
 
 
 def score(case: Case, observed: Observed) -> Scored:

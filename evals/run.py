@@ -9,16 +9,17 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bot.settings import Settings
 from evals.case import Case
 from evals.kinds import MEASURES
-from evals.measure import Agreement, Measure, Observed, Opened, Scored
+from evals.measure import Agreement, Measure, Observe, Observed, Opened, Scored
 from evals.progress import Tick
 from evals.suite import Suite
 from evals.target import Target
@@ -86,6 +87,7 @@ class Run:
         self.folder = folder
         self.settings = settings
         self.known: dict[str, Observed] = {}
+        self.beside: dict[tuple[str, str], Observed] = {}
         self.target = target
         self.rival = rival
         self.baselines = baselines
@@ -129,10 +131,12 @@ class Run:
         observed = self._observe(suite, opened, cases, keys, jobs=jobs if measure.parallel else 1, tick=tick)
         scored = score_all(measure, cases, observed)
         rows = [Row(*parts) for parts in zip(keys, cases, observed, scored, strict=True)]
-        others = dict(opened.rivals) | {name: begin() for name, begin in opened.baselines.items() if self.baselines}
-        rivals = {
-            name: [row.scores for row in score_all(measure, cases, [observe(case) for case in cases])] for name, observe in others.items()
-        }
+        others: dict[str, Callable[[], Observe]] = {name: partial(_same, observe) for name, observe in opened.rivals.items()}
+        others |= opened.baselines if self.baselines else {}
+        rivals = {}
+        for name, begin in others.items():
+            beside = self._observe_rival(name, begin, cases, keys, tick=tick)
+            rivals[name] = [row.scores for row in score_all(measure, cases, beside)]
         return SuiteRun(suite, rows, rivals, round(time.perf_counter() - started, 2), _data_digest(cases))
 
     def describe(self) -> dict[str, Any]:
@@ -179,6 +183,19 @@ class Run:
                 raise
         return [self.known[key] for key in keys]
 
+    def _observe_rival(
+        self, name: str, begin: Callable[[], Observe], cases: list[Case], keys: list[str], *, tick: Tick | None
+    ) -> list[Observed]:
+        """Observe a rival; suites over the same cases share what was observed, as they do of the bot."""
+        todo = {key: case for key, case in zip(keys, cases, strict=True) if (name, key) not in self.beside}
+        if todo:
+            observe = begin()
+            for done, (key, case) in enumerate(todo.items(), start=1):
+                self.beside[name, key] = observe(case)
+                if tick:
+                    tick(name, done, len(todo))
+        return [self.beside[name, key] for key in keys]
+
     def finish(self, runs: Sequence[SuiteRun], summary: dict[str, Any]) -> None:
         """Write the results in order, the summary, and that the run is done."""
         lines = (result_line(run, row) for run in runs for row in run.rows)
@@ -191,6 +208,10 @@ class Run:
         if finished:
             content["started"] = _read_json(self.folder / "run.json").get("started", finished)
         write_whole(self.folder / "run.json", json.dumps(content, indent=1))
+
+
+def _same(observe: Observe) -> Observe:
+    return observe
 
 
 def _rival_alone(opened: Opened, rival: str, suite: Suite) -> Opened:

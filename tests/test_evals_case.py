@@ -2,12 +2,17 @@
 
 import json
 
+import jsonschema
 import pytest
 
 from evals.case import read_conversations, read_guardrail, read_questions
 from evals.corpus import Document, chunk_document, read_beir
+from evals.schema import PUBLISHED, schemas
 from evals.suite import read_gate, read_suite, suite_names
 from ingest.cli import BadInput
+from kb.article import KB_DIR
+
+DATA = KB_DIR.parent / "evals" / "data"
 
 GOOD = {"id": "a", "text": "my back hurts", "expect": "none"}
 QUESTION = {"id": "a", "text": "Heat or ice?", "kind": "answerable", "article": "heat", "quote": "Heat helps."}
@@ -96,6 +101,30 @@ def test_a_document_loses_no_word_when_cut():
     text = " ".join(f"Sentence number {n} speaks of heat, e.g. a warm bath. It is short!" for n in range(60))
     chunks = chunk_document(Document.model_validate({"_id": "d", "title": "Heat", "text": text}))
     assert len(chunks) > 1 and " ".join(chunk.text for chunk in chunks).split() == text.split()
+
+
+def test_the_published_schemas_are_those_of_this_version():
+    assert {path.name: json.loads(path.read_text(encoding="utf-8")) for path in PUBLISHED.iterdir()} == {
+        f"{name}.schema.json": schema for name, schema in schemas().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("guardrail", "same-meaning.jsonl"),
+        ("guardrail", "guardrail/test-languages.jsonl"),
+        ("conversations", "guardrail/test-conversations.jsonl"),
+        ("questions", "questions-dev.jsonl"),
+        ("key-facts", "key-facts.jsonl"),
+    ],
+)
+def test_data_fit_their_published_schema_and_a_line_without_id_does_not(format, file):
+    validator = jsonschema.Draft202012Validator(schemas()[format])
+    rows = [json.loads(line) for line in (DATA / file).read_text(encoding="utf-8").splitlines()]
+    # Ids only: some of the messages are blind.
+    assert [row["id"] for row in rows if not validator.is_valid(row)] == []
+    assert not validator.is_valid({key: value for key, value in rows[0].items() if key != "id"})
 
 
 @pytest.mark.parametrize("name", suite_names())

@@ -69,3 +69,17 @@ def test_one_that_capitals_fool_turns_the_gate_red(measure):
     # One of eight spoilt red flags is lost, one of sixteen spoilt messages flips.
     assert metrics["flag_lost"] == pytest.approx(1 / 8) and metrics["worst_case_sensitivity"] == 0.0
     assert any("flag_lost <= 0: is 0.1250; first: flag/capitals" in line for line in failures)
+
+
+def test_other_words_and_languages_are_asked_instead_of_spoilt_forms(tmp_path, monkeypatch):
+    path = tmp_path / "same.jsonl"
+    row = {"id": "flag", "text": TEXT, "expect": "emergency", "paraphrases": ["No feeling down there."], "translations": {"de": "Taub."}}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    monkeypatch.setattr(check, "check_message", lambda messages: Verdict("none" if "Taub" in messages[-1].content else "emergency"))
+    # `every` thins out what a machine spoils, not what was written by hand.
+    suite = Suite(name="robustness", kind="robustness", data=[path], every=3, why="to see that it can fail", gates=["flag_lost <= 0"])
+    done = evaluate([suite], Settings(index=tmp_path / "none"), folder=tmp_path / "run")
+    assert done.failures == ["robustness: flag_lost <= 0: is 0.5000; first: flag/de"]
+    slices = done.summary["suites"][0]["slices"]
+    assert slices["way"]["another language"]["flag_lost"]["value"] == slices["lang"]["de"]["flag_lost"]["value"] == 1.0
+    assert slices["way"]["paraphrase"]["flag_lost"]["value"] == 0.0

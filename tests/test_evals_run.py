@@ -80,6 +80,9 @@ def test_the_report_stands_alone_and_escapes_what_people_write(measure, tmp_path
     html = (tmp_path / "a/report.html").read_text(encoding="utf-8")
     assert "emergency &lt;b&gt;3&lt;/b&gt;" in html and "<b>3</b>" not in html
     assert "missed: a red flag" in html and "sensitivity" in html
+    # Passed cases are there too, to be found by outcome, slice or words.
+    assert html.count('data-outcome="failed"') == 1 and html.count('data-outcome="passed"') == 39
+    assert '<select data-slice="kind">' in html and "kind=a" in html
     assert not any(f'{name}="' in html for name in ("src", "srcset")) and "http" not in html and "@import" not in html
 
 
