@@ -1,7 +1,11 @@
+import re
+import time
+
 import pytest
 
 from bot.guardrail.check import check_message
-from bot.guardrail.language import detect
+from bot.guardrail.language import detect, read_foreign
+from bot.guardrail.literals import Haystack
 from bot.turn import Message
 from kb.languages import fold, read_languages
 
@@ -23,6 +27,11 @@ def test_an_emergency_in_another_language_is_answered_in_it(bot, code):
     assert reply.escalation.level == "emergency"
     assert language.levels["emergency"].format(emergency="112") in reply.text
     assert language.english_only in reply.text and not reply.citations
+
+
+def test_every_danger_wording_is_a_valid_pattern():
+    patterns = [pattern for language in read_languages().values() for found in language.patterns.values() for pattern in found]
+    assert len(patterns) > 2000 and all(pattern.regex.pattern == pattern.p for pattern in patterns)
 
 
 @pytest.mark.parametrize("code", sorted(read_languages()))
@@ -97,6 +106,14 @@ def test_a_foreign_flag_stays_in_force(then):
     assert verdict.level == "emergency" and verdict.flags[0].turn == 0
 
 
+def test_what_could_not_be_ruled_out_lasts_only_until_english_that_can_be_judged():
+    unread = "La zona lumbar me molesta un poco desde el lunes"
+    assert judged(unread).level == "see_doctor"
+    assert judged(unread, "gracias").level == "see_doctor"
+    verdict = judged(unread, "What stretches help a tight lower back?")
+    assert (verdict.level, verdict.flags) == ("none", ())
+
+
 def test_a_message_too_short_to_tell_keeps_the_language():
     verdict = judged("Hola", "me duele la espalda", "39 de fiebre")
     assert (verdict.level, verdict.language) == ("urgent", "es")
@@ -111,3 +128,25 @@ def test_folding_leaves_scripts_whose_marks_are_letters():
     assert fold("żółć señor été") == "zolc senor ete"
     assert fold("أحمد مدرسةٌ") == "احمد مدرسه"
     assert (fold("がん"), fold("पैर में"), fold("পায়ে")) == ("がん", "पैर में", "পায়ে")
+
+
+@pytest.mark.parametrize(
+    "expression", ["(?<!no )(pain|pains?) in", "(me )?duele", "[ab]+c", "a(b|c*)d", "x{2,3}y", r"\w+ing", "(foo|ba[rz])~?1"]
+)
+def test_looking_for_literals_first_finds_what_the_expression_does(expression):
+    regex = re.compile(expression)
+    for text in ("no pain in, pains in", "me duele duele", "aabc abac", "ad abd accd", "xyxxyxxxxy", "running ing", "foo1 baz~1", ""):
+        haystack = Haystack(text)
+        expected = [match.span() for match in regex.finditer(text)]
+        assert [match.span() for match in haystack.matches(regex)] == expected
+        assert haystack.holds(expression) or not expected
+
+
+@pytest.mark.parametrize("piece", ["([{}])", "😀", "1", "qz xv kw ", "я боль x ", "no siento nada "])
+def test_a_long_odd_message_is_read_in_time(piece):
+    read_foreign("warm", "other")
+    text = (piece * 8000)[:8000]
+    read_foreign(text, "other")
+    started = time.process_time()
+    read_foreign(text, "other")
+    assert time.process_time() - started < 1

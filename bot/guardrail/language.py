@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from bot.guardrail.literals import Haystack
 from bot.guardrail.matcher import find_flags
 from bot.guardrail.normalise import clean
 from kb.languages import LEVEL_OF, Language, fold, read_languages
@@ -53,7 +54,7 @@ URDU = re.compile(r"[ٹڈڑںےہھۓ]")
 PERSIAN_KEYBOARD = re.compile(r"[یکگچپژ]")
 UKRAINIAN = re.compile(r"[іїєґ]")
 RUSSIAN = re.compile(r"[ыэъё]")
-WORD = re.compile(r"(?=\w*[^\W\d_])\w+(?:'\w+)?")
+WORD = re.compile(r"\b(?=[\d_]*[^\W\d_])\w+(?:'\w+)?")
 BUT = re.compile(
     fold(
         r"[.!?;:\n。！？،؛।]|\b(?:pero|sino|mais|aber|sondern|ma|però|mas|ale|dar|însă|ama|fakat|ancak|но|зато|але|проте|लेकिन|मगर|पर|لیکن|مگر|"
@@ -68,6 +69,8 @@ ENGLISH_WORDS = frozenset(
 # English words that other languages have too; they tell English only where nothing tells another language.
 SHARED_WORDS = frozenset("a i me no he in on so an do has was am".split())
 ENGLISH_ONLY = ENGLISH_WORDS - SHARED_WORDS
+# A denial holds for danger words at most this many letters after it.
+REACH = 40
 # Of a language that `kb/languages` holds, in a message without an English word; and of any other.
 LIKELY = 0.2
 SURE = 0.95
@@ -130,6 +133,7 @@ def read_foreign(text: str, language: str) -> Foreign:
     plain = clean(text).lower().replace("’", "'")
     folded = fold(plain)
     words = set(WORD.findall(folded))
+    haystack = Haystack(folded)
     level: Level = "none"
     found: list[Code] = []
     evidence = ""
@@ -138,10 +142,13 @@ def read_foreign(text: str, language: str) -> Foreign:
         entry = read_languages()[code]
         for flag, patterns in entry.patterns.items():
             for pattern in patterns:
-                match = next((m for m in pattern.regex.finditer(folded) if not _is_negated(folded, m.start(), entry)), None)
+                raised = pattern.level or LEVEL_OF.get(flag, "urgent")
+                is_known = flag in found and LEVELS.index(raised) <= LEVELS.index(level)
+                if is_known or not haystack.holds(pattern.p):
+                    continue
+                match = next((m for m in haystack.matches(pattern.regex) if not _is_negated(folded, m.start(), entry)), None)
                 if match is None:
                     continue
-                raised = pattern.level or LEVEL_OF.get(flag, "urgent")
                 if LEVELS.index(raised) > LEVELS.index(level):
                     # Folding keeps the length of a text without loose marks: the words are shown as the person wrote them.
                     shown = plain if len(plain) == len(folded) else folded
@@ -216,13 +223,16 @@ def _is_english(words: set[str]) -> bool:
 
 
 def _is_negated(text: str, start: int, language: Language) -> bool:
-    before = BUT.split(text[:start])[-1][-40:]
-    return any(negation.search(before) for negation in _negations(language.code))
+    earliest = max(start - REACH, 0)
+    turns = [turn.end() for turn in BUT.finditer(text, max(earliest - REACH, 0), start)]
+    return bool(_negation(language.code).search(text[max(earliest, *turns, 0) : start]))
 
 
 @lru_cache
-def _negations(code: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(rf"{_alone(fold(word.lower()))}[^,،、，]{{0,30}}$") for word in read_languages()[code].negations)
+def _negation(code: str) -> re.Pattern[str]:
+    words = "|".join(_alone(fold(word.lower())) for word in read_languages()[code].negations)
+    # A language may have none listed: an empty alternative would deny everything.
+    return re.compile(rf"(?:{words or '(?!)'})[^,،、，]{{0,30}}$")
 
 
 @lru_cache(maxsize=1)

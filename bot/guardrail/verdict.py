@@ -68,6 +68,8 @@ class _Seen:
     level: Level
     codes: tuple[Code, ...]
     evidence: str
+    is_found: bool = True
+    """False where nothing was found, but nothing could be ruled out either."""
 
 
 def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) -> Verdict:
@@ -82,6 +84,7 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
     retracted = False
     doubtful: Code | None = None
     foreign: dict[int, str] = {}
+    unjudged: set[int] = set()
     users = [i for i, message in enumerate(messages) if message.role == "user"][-MAX_TURNS:]
     for position, i in enumerate(users):
         text = messages[i].content
@@ -91,6 +94,11 @@ def judge(messages: Sequence[Message], *, classifier: Classifier | None = None) 
         seen, language = _with_foreign(text, seen, language)
         if language != ENGLISH:
             foreign[i] = language
+        else:
+            # What only could not be ruled out is over as soon as the person writes what can be judged.
+            in_force = {code: value for code, value in in_force.items() if value[1].turn not in unjudged}
+        if seen and not seen.is_found:
+            unjudged.add(i)
         together: Scores | None = None
         overall = 0.0
         if position and language == ENGLISH:
@@ -137,7 +145,7 @@ def _with_foreign(text: str, seen: _Seen | None, language: str) -> tuple[_Seen |
     if foreign.level == "none":
         if language == ENGLISH or is_small_talk(text):
             return seen, language
-        return _Seen("see_doctor", ("other",), _shorten(text)), language
+        return _Seen("see_doctor", ("other",), _shorten(text), is_found=False), language
     if seen and LEVELS.index(seen.level) >= LEVELS.index(foreign.level):
         if foreign.language == language:
             return seen, language
