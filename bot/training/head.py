@@ -1,7 +1,7 @@
 """Fits `bot/head.json` on the labelled questions of `ingest/training/data`, with the index as it stands. `make head` runs it.
 
-Answerable questions on which the encoder was tuned are left out: what it has seen lies closer than what it will see. They are weighted
-up in turn, so that the kinds count as they are asked.
+`questions-head.jsonl` was written for this alone. Of `questions.jsonl` the answerable ones on which the encoder was tuned are left out: what
+it has seen lies closer than what it will see. The kinds are weighted so that each counts the same.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from bot.open import LiveRetriever
 from bot.settings import read_settings
 from ingest.training.train import QUESTIONS, held_out, read_questions
 
+OWN_QUESTIONS = QUESTIONS.with_name("questions-head.jsonl")
 KINDS = ("answerable", "unanswerable", "out_of_scope", "diagnosis", "prescription")
 VECTOR_WEIGHT = 2.0
 """The vector's entries are about 0.05 in size; this sets how much they count beside the scaled features, under one penalty."""
@@ -28,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--penalty", type=float, default=1.0, help="inverse strength of the L2 penalty")
     options = parser.parse_args()
-    questions = [q for q in read_questions() if q["kind"] != "answerable" or held_out(q)]
+    questions = [q for q in read_questions() if q["kind"] != "answerable" or held_out(q)] + read_questions(OWN_QUESTIONS)
     retriever = LiveRetriever(read_settings())()
     vectors, features = [], []
     for question in questions:
@@ -49,7 +50,7 @@ def main() -> None:
     card = {
         "kinds": KINDS,
         "questions": len(questions),
-        "questions_sha256": hashlib.sha256(QUESTIONS.read_bytes()).hexdigest(),
+        "questions_sha256": hashlib.sha256(QUESTIONS.read_bytes() + OWN_QUESTIONS.read_bytes()).hexdigest(),
         "embedding_model": retriever.embedder.name,
         "mean": np.round(mean, 5).tolist(),
         "scale": np.round(scale, 5).tolist(),
