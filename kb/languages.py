@@ -41,7 +41,7 @@ class Pattern(BaseModel):
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
-        """The wording, compiled when a message is first searched for it: all 3,000 take longer than the rest of a cold start."""
+        """The wording, compiled when a message is first searched for it: all three thousand take longer than the rest of a cold start."""
         return re.compile(self.p)
 
 

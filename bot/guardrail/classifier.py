@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tokenizers import Tokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-from ingest.embed import tokenizer
 from kb.red_flags import CODES, LEVELS, Code, Level
 
 MODEL = Path(__file__).parent / "model.onnx"
+PIECES = Path(__file__).parent / "pieces.txt"
 MAX_TOKENS = 160
 BATCH = 16
 
@@ -53,9 +53,7 @@ class Classifier:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._tokenizer = Tokenizer.from_str(tokenizer().to_str())
-        self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._tokenizer.enable_padding()
+        self._tokenizer = read_tokenizer(PIECES.read_text(encoding="utf-8").split("\n")[:-1])
 
     def score(self, texts: list[str]) -> list[Scores]:
         """Score each text; one longer than 160 word pieces is read up to there, so cut long ones first."""
@@ -71,6 +69,14 @@ class Classifier:
             for row, flags in zip(levels, codes, strict=True):
                 out.append(Scores(dict(zip(LEVELS, map(float, row), strict=True)), dict(zip(CODES, map(float, flags), strict=True))))
         return out
+
+
+def read_tokenizer(pieces: list[str]) -> Tokenizer:
+    """Return a tokenizer of BERT's kind over the word `pieces`, lower case, that cuts and pads as the classifier needs."""
+    made = BertWordPieceTokenizer(vocab={piece: n for n, piece in enumerate(pieces)}, lowercase=True)
+    made.enable_truncation(MAX_TOKENS)
+    made.enable_padding(pad_id=pieces.index("[PAD]"))
+    return Tokenizer.from_str(made.to_str())
 
 
 @lru_cache(maxsize=1)
