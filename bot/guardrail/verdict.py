@@ -32,6 +32,16 @@ TAKE_BACK = re.compile(
     r"(all|completely|fully|back to) (gone|normal|clear|fine|settled|better)|feeling('s| is| has)? (back|come back|returned)|works? (fine|normally) again)\b",
     re.IGNORECASE,
 )
+# A question that speaks of nobody: how the world is, not how somebody is.
+ASKS = re.compile(
+    r"\W*(what|which|why|how|when|where|who|does|do|did|can|could|should|will|would|is|are|was|has|have)\b(?!n't)", re.IGNORECASE
+)
+SOMEBODY = re.compile(
+    r"\b(i|im|i'm|ive|i've|me|my|mine|myself|we|us|our|he|him|his|she|her|hers|they|them|their|you|your|this|now|today|tonight|yesterday|since|still|"
+    r"just|suddenly|again|mum|mom|dad|wife|husband|partner|son|daughter|lad|kid|kids|child|baby|friend|mate|client|patient|brother|sister|gran|nan|grandad)\b",
+    re.IGNORECASE,
+)
+IMPERSONAL_WORDS = 14
 LONG_WINDOWS = 40
 MAX_TURNS = 30
 RETRACTION_WORDS = 12
@@ -43,6 +53,7 @@ class Thresholds(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     message: float
+    impersonal: float
     sentence: float
     conversation: float
     context: float
@@ -163,7 +174,7 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     # For plain rules the classifier is a second look; an emergency falls only where it is as sure as it can be.
     likely = max(suspected, *(score.flagged for score in scores))
     rules = [f for f in find_flags(text) if likely >= (limits.rule_emergency if f.level == "emergency" else limits.rule)]
-    best: Scores | None = whole if suspected >= limits.message else None
+    best: Scores | None = whole if suspected >= (limits.impersonal if is_impersonal(plain) else limits.message) else None
     strong = [(s, part) for s, part in zip(scores[1:], parts, strict=True) if s.flagged >= limits.sentence]
     if strong:
         top = max(strong, key=lambda pair: (LEVELS.index(_level(pair[0], limits)), pair[0].flagged))
@@ -185,6 +196,11 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     for finding in rules:
         level = max(level, finding.level, key=LEVELS.index)
     return _Seen(level, tuple(codes), _evidence(text, plain, parts, scores[1:], rules)), None
+
+
+def is_impersonal(text: str) -> bool:
+    """Return whether a message is one short question that speaks of nobody, such as "does one short leg cause back pain"."""
+    return len(text.split()) <= IMPERSONAL_WORDS and bool(ASKS.match(text)) and not SOMEBODY.search(text)
 
 
 def suspicion(*readings: Scores) -> float:
