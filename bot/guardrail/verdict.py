@@ -174,14 +174,15 @@ def _read_message(text: str, classifier: Classifier, limits: Thresholds) -> tupl
     # For plain rules the classifier is a second look; an emergency falls only where it is as sure as it can be.
     likely = max(suspected, *(score.flagged for score in scores))
     rules = [f for f in find_flags(text) if likely >= (limits.rule_emergency if f.level == "emergency" else limits.rule)]
-    best: Scores | None = whole if suspected >= (limits.impersonal if is_impersonal(plain) else limits.message) else None
+    of_nobody = is_impersonal(plain)
+    best: Scores | None = whole if suspected >= (limits.impersonal if of_nobody else limits.message) else None
     strong = [(s, part) for s, part in zip(scores[1:], parts, strict=True) if s.flagged >= limits.sentence]
     if strong:
         top = max(strong, key=lambda pair: (LEVELS.index(_level(pair[0], limits)), pair[0].flagged))
         if best is None or LEVELS.index(_level(top[0], limits)) > LEVELS.index(_level(best, limits)):
             best = top[0] if best is None else best
     if best is None and not rules:
-        return None, _codes(whole, limits)[0] if suspected >= limits.doubt else None
+        return None, _codes(whole, limits)[0] if suspected >= limits.doubt and not of_nobody else None
     level: Level = _level(best, limits) if best else "none"
     named = _codes(best, limits) if best else ()
     fitting = [code for code in named if _fits(code, plain)]
