@@ -41,6 +41,14 @@ fork = multiprocessing.get_context("forkserver")
 fork.set_forkserver_preload(["tests.preload"])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _our_tests_come_first():
+    """The fork server starts with a path of its own, on which another package's `tests` would be found first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        yield
+
+
 def build(kb: Path, store: Store, **options):
     return ingest(kb, store, model=DEFAULT_MODEL, rebuild=options.get("rebuild", False), reviewed_only=False, quiet=True)[0]
 
