@@ -35,7 +35,7 @@ def suite_of(tmp_path, kind: str, rows: list[dict], *gates: str) -> Suite:
 
 
 def failures(tmp_path, suite: Suite, settings: Settings) -> list[str]:
-    return [line.split(": ")[1] for line in evaluate([suite], settings, folder=tmp_path / "run").failures]
+    return [line.split(": ")[1] for line in evaluate([suite], settings, folder=tmp_path / "run", own_data=True).failures]
 
 
 @pytest.fixture
